@@ -1,0 +1,1 @@
+"""Files: tensors and checkpoints that are whole or not there."""
