@@ -18,7 +18,8 @@ from scipy import stats
 
 from engine import random
 from engine.errors import ArgumentError, DTypeError, ShapeError
-from engine.kernels.cpu.random import philox_bits, philox_blocks
+from engine.kernels.cpu.random import PART, philox_bits, philox_words
+from engine.kernels.cpu.threads import MAX_THREADS, get_num_threads, set_num_threads
 from engine.random import Generator, default_generator, manual_seed, philox
 
 FROZEN_STREAM = 0x2dc8140dda2b9403  # blake2b of the parent stream and the name, written down once
@@ -60,12 +61,11 @@ def test_published_answers(counter, key, words):
     c, k, expected = as_words(counter), as_words(key), as_words(words)
     np.testing.assert_array_equal(philox(c, k), expected)
     seed, first, stream = (int(lo) | int(hi) << 32 for lo, hi in (k, c[:2], c[2:]))
-    block = np.empty(4, np.uint32)
-    philox_blocks(np.uint64(seed), np.uint64(stream), np.uint64(first), block)
-    np.testing.assert_array_equal(block, expected)
+    np.testing.assert_array_equal(philox_bits(seed, stream, 4 * first, 4), expected)
 
 
 @given(words64, words64, st.integers(0, 2**66 - 64), st.integers(0, 50))
+@settings(deadline=None)  # the first call may compile
 def test_kernel_equals_the_definition(seed, stream, start, n):
     words = philox_bits(seed, stream, start, n)
     assert words.dtype == np.uint32
@@ -73,18 +73,32 @@ def test_kernel_equals_the_definition(seed, stream, start, n):
 
 
 @given(st.lists(st.integers(0, 2**32 - 1), min_size=6, max_size=6))
+@settings(deadline=None)
 def test_reference_equals_the_definition(words):
     assert philox(np.array(words[:4]), np.array(words[4:])).tolist() == philox_by_hand(words[:4], words[4:])
 
 
-def test_kernel_uncompiled_is_the_same_function():
-    block = np.empty(8, np.uint32)
-    philox_blocks.function(np.uint64(2**64 - 1), np.uint64(5), np.uint64(2**32 - 1), block)
-    np.testing.assert_array_equal(block, philox_bits(2**64 - 1, 5, 4 * (2**32 - 1), 8))
+@given(words64, words64, st.integers(0, 2**64 - 13), st.integers(0, 12))
+@settings(deadline=None)
+def test_stand_in_equals_the_kernel(seed, stream, first, blocks):
+    expected = philox_bits(seed, stream, 4 * first, 4 * blocks)
+    np.testing.assert_array_equal(philox_words(seed, stream, first, blocks), expected)
+
+
+def test_any_number_of_threads_gives_the_same_bits():
+    n = 4 * PART * 5 + 7  # six parts
+    expected = philox_words(8, 9, 0, n // 4 + 1)[:n]
+    before = get_num_threads()
+    try:
+        for threads in range(1, MAX_THREADS + 1):
+            set_num_threads(threads)
+            np.testing.assert_array_equal(philox_bits(8, 9, 0, n), expected)
+    finally:
+        set_num_threads(before)
 
 
 @given(st.integers(1, 5000), st.lists(st.integers(0, 5000), max_size=6))
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_any_split_gives_the_same_bits(n, cuts):
     edges = sorted({0, n, *(cut % n for cut in cuts)})
     with ThreadPoolExecutor(2) as pool:
@@ -201,6 +215,7 @@ def test_uniform_is_its_words_exactly():
 
 
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(1, 2**32))
+@settings(deadline=None)
 def test_integers_scale_their_words_exactly(low, count):
     high = min(low + count, 2**63)
     words = [word_by_hand(6, 0, i) for i in range(8)]
