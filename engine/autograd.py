@@ -1,0 +1,435 @@
+"""Reverse-mode differentiation: the tape and every function that walks it. No other file follows a graph.
+
+Each op that runs on a tensor with `requires_grad` leaves a `Node`: which op, what its vjp will need, and its parents. A
+node never points at the tensor it produced, so a graph is a plain tree of references and dies with its last user.
+
+`backward` visits nodes in the reverse of the order in which they were made (that order is topological), so it needs no
+recursion: a chain of 100,000 ops is walked as a chain of two. The chain rule is one line:
+
+    x̄_i += vjp_i(ȳ)        for every node y = op(x_1, ..., x_n)
+
+With `create_graph=True` the vjps run on tensors that carry their own graph, and so the result can be differentiated again.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .backends import Array, backend_of
+from .errors import GradientError, ShapeError
+from .shapes import Shape, broadcast_axes
+
+if TYPE_CHECKING:
+    from .op import Op
+    from .tensor import Storage, Tensor
+
+_recording: ContextVar[bool] = ContextVar("chainrule_recording", default=True)
+_anomaly: ContextVar[bool] = ContextVar("chainrule_anomaly", default=False)
+_clock = itertools.count()
+
+
+# ------------------------------------------------------------------------------------------------ modes
+def is_grad_enabled() -> bool:
+    """Are operations recorded at the moment?"""
+    return _recording.get()
+
+
+@contextmanager
+def _setting(variable: ContextVar[bool], value: bool) -> Iterator[None]:
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
+def no_grad() -> Any:
+    """`with no_grad():` nothing is recorded. Also a decorator. Per thread and per async task."""
+    return _setting(_recording, False)
+
+
+def enable_grad() -> Any:
+    """`with enable_grad():` recording, inside a `no_grad` block."""
+    return _setting(_recording, True)
+
+
+def detect_anomaly() -> Any:
+    """`with detect_anomaly():` the first op whose forward or backward makes a NaN raises GradientError with its name."""
+    return _setting(_anomaly, True)
+
+
+def is_anomaly_detected() -> bool:
+    return _anomaly.get()
+
+
+def check_finite_step(op: str, phase: str, array: Any) -> None:
+    """Raise GradientError when an array made under detect_anomaly holds a NaN."""
+    if array.dtype.kind == "f" and bool(np.isnan(array).any()):
+        raise GradientError(
+            f"{op}: its {phase} made {int(np.isnan(array).sum())} NaN in a result of shape {array.shape}; "
+            "look at its inputs (a log or sqrt of a negative number, 0/0, inf - inf, or a NaN that came in)"
+        )
+
+
+# ------------------------------------------------------------------------------------------------ the tape
+class Node:
+    """One recorded operation.
+
+    parents   per input: the node that made it, the leaf tensor itself, or None where no gradient is wanted
+    arrays    per input: its values if the vjp reads them, else None
+    metas     per input: (shape, dtype)
+    versions  (storage, version) of what was saved, to notice values changed in place
+    """
+
+    __slots__ = ("arrays", "aux", "hooks", "metas", "op", "params", "parents", "shape", "time", "versions", "y", "__weakref__")
+
+    def __init__(
+        self,
+        op: Op,
+        parents: tuple[Node | Tensor | None, ...],
+        arrays: tuple[Array | None, ...],
+        metas: tuple[tuple[Shape, Any], ...],
+        params: dict[str, Any],
+        y: Array | None,
+        aux: Any,
+        versions: tuple[tuple[Storage, int], ...],
+        shape: Shape,
+    ) -> None:
+        self.op, self.parents, self.arrays, self.metas, self.params = op, parents, arrays, metas, params
+        self.y, self.aux, self.versions, self.shape = y, aux, versions, shape
+        self.hooks: list[Callable[[Tensor], Tensor | None]] | None = None
+        self.time = next(_clock)
+
+    @property
+    def freed(self) -> bool:
+        return self.metas is _FREED
+
+    def free(self) -> None:
+        """Let go of everything saved. The parents go too, so a long chain is released link by link."""
+        self.parents, self.arrays, self.metas, self.versions = (), (), _FREED, ()
+        self.y = self.aux = None
+
+    def check(self) -> None:
+        """Raise GradientError when the graph is gone or a saved value was changed."""
+        if self.freed:
+            raise GradientError(
+                f"backward through '{self.op.name}' a second time: its graph was freed by the first; "
+                "pass retain_graph=True to the earlier call if you need both"
+            )
+        for storage, version in self.versions:
+            if storage.version != version:
+                raise GradientError(
+                    f"'{self.op.name}' needs a value of shape {self.shape} that was changed in place after it was used "
+                    f"(version {storage.version}, saved at {version}); change a copy (t.clone()), "
+                    "or write where(...) or scatter instead of t[idx] = v"
+                )
+
+    def __repr__(self) -> str:
+        return f"<{self.op.name} -> {self.shape}>"
+
+
+_FREED: tuple[Any, ...] = ("freed",)
+
+
+# ------------------------------------------------------------------------------------------------ the walk
+def _walk(
+    roots: Sequence[tuple[Tensor, Any]],
+    *,
+    targets: Sequence[Tensor] | None,
+    create_graph: bool,
+    retain_graph: bool,
+) -> tuple[dict[int, Any], dict[int, Tensor]]:
+    """Cotangents by id of wanted node or leaf tensor, and those leaves. With `targets`, only what leads to them is visited."""
+    wanted = None if targets is None else {id(t.node or t) for t in targets}
+    useful = None if wanted is None else _leading_to([t.node for t, _ in roots], wanted)
+    bar: dict[int, Any] = {}  # id of a node or leaf -> its cotangent so far: array, or Tensor under create_graph
+    leaves: dict[int, Tensor] = {}
+    heap: list[tuple[int, Node]] = []
+    kept: dict[int, Any] = {}
+
+    def give(receiver: Node | Tensor, g: Any) -> None:
+        key = id(receiver)
+        if isinstance(receiver, Node):
+            if useful is not None and key not in useful:
+                return
+            if key not in bar:
+                heapq.heappush(heap, (-receiver.time, receiver))
+        else:
+            leaves[key] = receiver
+        bar[key] = bar[key] + g if key in bar else g
+
+    for tensor, g in roots:
+        if tensor.node is not None or tensor.requires_grad:
+            give(tensor.node or tensor, g)
+    with _setting(_recording, create_graph):
+        while heap:
+            node = heapq.heappop(heap)[1]
+            g = bar.pop(id(node))
+            if node.hooks:
+                g = _apply_hooks(node.hooks, g, create_graph)
+            if wanted is not None and id(node) in wanted:
+                kept[id(node)] = g
+                if not _behind(node, useful, wanted):
+                    continue
+            node.check()
+            cotangents = node.op.pull(node, g, create_graph)
+            for parent, meta, x_bar in zip(node.parents, node.metas, cotangents, strict=True):
+                if parent is not None and x_bar is not None:
+                    x_bar = _fit(x_bar, meta, node.op.name)
+                    if _anomaly.get():
+                        check_finite_step(node.op.name, "backward", getattr(x_bar, "data", x_bar))
+                    give(parent, x_bar)
+            if not retain_graph:
+                node.free()
+    for key, leaf in leaves.items():
+        g = bar[key]
+        kept[key] = _apply_hooks(leaf._hooks, g, create_graph) if leaf._hooks else g
+    return kept, leaves
+
+
+def _behind(node: Node, useful: set[int] | None, wanted: set[int]) -> bool:
+    """Does a wanted node have another wanted one behind it?"""
+    return useful is None or any(p is not None and (id(p) in useful or id(p) in wanted) for p in node.parents)
+
+
+def _leading_to(starts: Sequence[Node | None], wanted: set[int]) -> set[int]:
+    """The nodes from which a wanted node or leaf can be reached, without recursion."""
+    order: list[Node] = []
+    seen: set[int] = set()
+    stack = [n for n in starts if n is not None]
+    while stack:
+        node = stack.pop()
+        if id(node) not in seen:
+            seen.add(id(node))
+            order.append(node)
+            stack.extend(p for p in node.parents if isinstance(p, Node))
+    useful: set[int] = set()
+    for node in sorted(order, key=lambda n: n.time):  # parents are older than their children
+        if id(node) in wanted or any(p is not None and (id(p) in useful or id(p) in wanted) for p in node.parents):
+            useful.add(id(node))
+    return useful
+
+
+def _fit(g: Any, meta: tuple[Shape, Any], op: str) -> Any:
+    """A cotangent in its input's shape and dtype: the one place where broadcasting is undone."""
+    shape, dtype = meta
+    if g.shape != shape:
+        g = unbroadcast(g, shape, op)
+    return g if g.dtype == dtype else g.astype(dtype)
+
+
+def unbroadcast(g: Any, shape: Shape, op: str = "unbroadcast") -> Any:
+    """Sum a cotangent over the axes along which its input was repeated. g: array or Tensor.
+
+    y_{ij} = x_j  ⇒  x̄_j = Σ_i ȳ_{ij}
+    """
+    axes = broadcast_axes(shape, g.shape)
+    if axes:
+        g = g.sum(axis=axes, keepdims=True)
+    if g.shape == shape:
+        return g
+    try:
+        return g.reshape(shape)
+    except (ValueError, ShapeError):
+        raise GradientError(f"the vjp of '{op}' gave a cotangent of shape {g.shape} for an input of shape {shape}") from None
+
+
+def _apply_hooks(hooks: Sequence[Callable[[Tensor], Tensor | None]], g: Any, create_graph: bool) -> Any:
+    from .tensor import Tensor
+
+    t = g if isinstance(g, Tensor) else Tensor(g)
+    for hook in hooks:
+        replaced = hook(t)
+        t = t if replaced is None else replaced
+    return t if create_graph else t.data
+
+
+def _seed(y: Tensor, g: Any, what: str) -> Tensor:
+    """The cotangent a walk starts from."""
+    from .tensor import Tensor, asarray
+
+    if not y.requires_grad:
+        raise GradientError(
+            f"{what}: the tensor (shape {y.shape}) has no graph: none of its inputs requires a gradient, or it was made "
+            "under no_grad or detached; create inputs with requires_grad=True"
+        )
+    if g is None:
+        if y.size != 1:
+            raise GradientError(
+                f"{what}: the tensor has shape {y.shape}; a gradient starts from one number. Reduce it first "
+                "(.sum() or .mean()), or pass gradient= of the same shape"
+            )
+        return Tensor(backend_of(y.data).xp.ones_like(y.data))
+    g = asarray(g, dtype=y.dtype, device=y.device)
+    if g.shape != y.shape:
+        raise ShapeError(f"{what}: gradient has shape {g.shape}, the tensor {y.shape}; they must be equal")
+    return g
+
+
+# ------------------------------------------------------------------------------------------------ the public functions
+def backward(y: Tensor, gradient: Any = None, *, retain_graph: bool | None = None, create_graph: bool = False) -> None:
+    """Add dy/dx to `x.grad` of every leaf x that y was computed from.
+
+    y: a scalar, or any shape with `gradient` (the cotangent ȳ, same shape). The graph is freed unless `retain_graph`
+    (default: the value of `create_graph`). Raises GradientError when y has no graph, when the graph was freed, or when a
+    saved value was changed in place.
+    """
+    from .tensor import Tensor
+
+    seed = _seed(y, gradient, "backward")
+    g = seed if create_graph else seed.data
+    retain = create_graph if retain_graph is None else retain_graph
+    kept, leaves = _walk([(y, g)], targets=None, create_graph=create_graph, retain_graph=retain)
+    for key, leaf in leaves.items():
+        g = kept[key] if isinstance(kept[key], Tensor) else Tensor(kept[key])
+        leaf.grad = g if leaf.grad is None else leaf.grad + g if create_graph else Tensor(leaf.grad.data + g.data)
+
+
+def grad(
+    ys: Tensor | Sequence[Tensor],
+    xs: Tensor | Sequence[Tensor],
+    gradients: Any = None,
+    *,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> Any:
+    """dy/dx for each x, as new tensors; `.grad` is not touched.
+
+    ys, gradients: one or a sequence, of equal shapes. xs: one tensor (the result is a tensor) or several (a tuple); leaves
+    or results of other ops. Raises GradientError for an x that y does not depend on, unless `allow_unused` (then None).
+    """
+    from .tensor import Tensor
+
+    single = isinstance(xs, Tensor)
+    targets: Sequence[Tensor] = [xs] if isinstance(xs, Tensor) else list(xs)
+    outputs = [ys] if isinstance(ys, Tensor) else list(ys)
+    cotangents = [gradients] if isinstance(ys, Tensor) else list(gradients or [None] * len(outputs))
+    for i, x in enumerate(targets):
+        if not x.requires_grad:
+            raise GradientError(f"grad: input {i} (shape {x.shape}) has requires_grad=False; set it before y is computed")
+    seeds = [_seed(y, g, "grad") for y, g in zip(outputs, cotangents, strict=True)]
+    roots = [(y, g if create_graph else g.data) for y, g in zip(outputs, seeds, strict=True)]
+    retain = create_graph if retain_graph is None else retain_graph
+    kept, _ = _walk(roots, targets=targets, create_graph=create_graph, retain_graph=retain)
+    results = []
+    for i, x in enumerate(targets):
+        g = kept.get(id(x.node or x))
+        if g is None and not allow_unused:
+            raise GradientError(f"grad: y does not depend on input {i} (shape {x.shape}); pass allow_unused=True to get None")
+        results.append(g if g is None or isinstance(g, Tensor) else Tensor(g))
+    return results[0] if single else tuple(results)
+
+
+def value_and_grad(f: Callable[..., Tensor], argnums: int | Sequence[int] = 0) -> Callable[..., tuple[Tensor, Any]]:
+    """A function that returns (f(*args), gradient of f with respect to the arguments `argnums`)."""
+
+    def run(*args: Any) -> tuple[Tensor, Any]:
+        wanted = [argnums] if isinstance(argnums, int) else list(argnums)
+        inputs = list(args)
+        for i in wanted:
+            inputs[i] = _leaf(args[i])
+        y = f(*inputs)
+        gs = grad(y, [inputs[i] for i in wanted])
+        return y.detach(), gs[0] if isinstance(argnums, int) else gs
+
+    return run
+
+
+def vjp(f: Callable[..., Tensor], *xs: Any) -> tuple[Tensor, Callable[[Any], tuple[Tensor, ...]]]:
+    """(y, pull) with y = f(*xs) and pull(ȳ) = (ȳᵀ ∂y/∂x_1, ...). pull may be called several times."""
+    leaves = [_leaf(x) for x in xs]
+    y = f(*leaves)
+
+    def pull(cotangent: Any) -> tuple[Tensor, ...]:
+        gs = grad(y, leaves, cotangent, retain_graph=True, allow_unused=True)
+        return tuple(_zeros_like(x) if g is None else g for g, x in zip(gs, leaves, strict=True))
+
+    return y.detach(), pull
+
+
+def jvp(f: Callable[..., Tensor], xs: Sequence[Any], vs: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    """(y, Σ_i ∂y/∂x_i v_i): the derivative along v, as the vjp of the vjp (which is linear in its cotangent)."""
+    from .ops import multiply, sum as sum_
+
+    leaves = [_leaf(x) for x in xs]
+    y = f(*leaves)
+    u = _leaf(_zeros_like(y))
+    gs = grad(y, leaves, u, create_graph=True, allow_unused=True)
+    total = None
+    for g, v, x in zip(gs, vs, leaves, strict=True):
+        if np.shape(v) != x.shape:
+            raise ShapeError(f"jvp: a direction has shape {np.shape(v)}, its input {x.shape}; they must be equal")
+        if g is not None and g.requires_grad:
+            term = sum_(multiply(g, v))
+            total = term if total is None else total + term
+    if total is None:
+        return y.detach(), _zeros_like(y)
+    tangent = grad(total, u, allow_unused=True)
+    return y.detach(), _zeros_like(y) if tangent is None else tangent
+
+
+def hvp(f: Callable[[Tensor], Tensor], x: Any, v: Any) -> tuple[Tensor, Tensor]:
+    """(f(x), H v) of a scalar function, without the matrix H: the gradient of ⟨∇f, v⟩."""
+    from .ops import multiply, sum as sum_
+
+    leaf = _leaf(x)
+    y = f(leaf)
+    g = grad(y, leaf, create_graph=True)
+    if not g.requires_grad:
+        return y.detach(), _zeros_like(leaf)
+    product = grad(sum_(multiply(g, v)), leaf, allow_unused=True)
+    return y.detach(), _zeros_like(leaf) if product is None else product
+
+
+def jacobian(f: Callable[[Tensor], Tensor], x: Any, *, create_graph: bool = False) -> Tensor:
+    """∂y/∂x of shape y.shape + x.shape, one vjp per element of y."""
+    from .ops import reshape, stack
+
+    leaf = x if create_graph and hasattr(x, "requires_grad") and x.requires_grad else _leaf(x)
+    y = f(leaf)
+    rows = []
+    for k in range(y.size):
+        e = np.zeros(y.size, y.dtype)
+        e[k] = 1
+        g = None
+        if y.requires_grad:
+            g = grad(y, leaf, e.reshape(y.shape), retain_graph=True, create_graph=create_graph, allow_unused=True)
+        rows.append(_zeros_like(leaf) if g is None else g)
+    if not rows:
+        return _leaf(np.zeros(y.shape + leaf.shape, y.dtype)).detach()
+    return reshape(stack(rows), y.shape + leaf.shape)
+
+
+def hessian(f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
+    """∂²f/∂x∂x of a scalar function, shape x.shape + x.shape."""
+
+    def gradient(leaf: Tensor) -> Tensor:
+        y = f(leaf)
+        g = grad(y, leaf, create_graph=True, allow_unused=True)
+        return _zeros_like(leaf) if g is None else g  # type: ignore[no-any-return]
+
+    return jacobian(gradient, x)
+
+
+def _leaf(x: Any) -> Tensor:
+    """A fresh leaf with x's values."""
+    from .tensor import asarray
+
+    t = asarray(x).detach()
+    t.requires_grad = True
+    return t
+
+
+def _zeros_like(t: Tensor) -> Tensor:
+    from .tensor import Tensor
+
+    return Tensor(backend_of(t.data).xp.zeros_like(t.data))
+

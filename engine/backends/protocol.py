@@ -1,0 +1,50 @@
+"""What a device must be able to do. Two objects fulfil it: `cpu.py` (NumPy + Numba) and `gpu.py` (CuPy)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from ..expr import Formula
+
+Array = Any  # numpy.ndarray or cupy.ndarray: whatever the namespace xp makes
+
+
+class Backend(Protocol):
+    """One device's arrays and kernels. Arrays in and out are that device's own; only the first three methods convert."""
+
+    name: str  # "cpu", "cuda:0"
+    xp: Any  # the array namespace: numpy or cupy
+
+    def owns(self, array: object) -> bool:
+        """Is this one of this device's arrays?"""
+        ...
+
+    def asarray(self, data: object, dtype: Any = None, copy: bool | None = None) -> Array:
+        """Data from anywhere as this device's array, in C order unless it is one already."""
+        ...
+
+    def to_numpy(self, array: Array) -> Any:
+        """A NumPy array with these values; waits for the device."""
+        ...
+
+    def compile(self, formula: Formula) -> Callable[..., Array]:
+        """An elementwise kernel of a formula: arrays and Python scalars in (they broadcast), one new array out."""
+        ...
+
+    def kernel(self, module: str, name: str) -> Callable[..., Any]:
+        """The function `name` of kernels/<device>/<module>.py."""
+        ...
+
+    def scatter_add(self, target: Array, index: Any, values: Array) -> None:
+        """target[index] += values, where equal indices add up (in a fixed order)."""
+        ...
+
+    def random_bits(self, seed: int, stream: int, start: int, n: int) -> Array:
+        """n uint32 of Philox-4x32-10, the elements start .. start + n of (seed, stream): equal on every device."""
+        ...
+
+    def synchronize(self) -> None:
+        """Return when all work given to the device is done."""
+        ...

@@ -1,0 +1,48 @@
+"""The computation graph as plain text."""
+
+from __future__ import annotations
+
+from ..autograd import Node
+from ..tensor import Tensor
+
+
+def graph(y: Tensor, *, equations: bool = True, limit: int = 200) -> str:
+    """The graph behind y, results first: one line a node with its inputs, shape and equation.
+
+        %2 = add(%1, leaf (3,))           (3,)   y = a + b
+        %1 = multiply(leaf (3,), data)    (3,)   y = a b
+
+    leaf: a tensor that gets `.grad`; data: one that needs no gradient. At most `limit` lines.
+    """
+    if y.node is None:
+        return f"leaf {y.shape}" if y.requires_grad else f"data {y.shape}"
+    nodes = _newest_first(y.node)
+    number = {id(n): len(nodes) - k for k, n in enumerate(nodes)}
+    rows = [(f"%{number[id(n)]} = {_call(n, number)}", str(n.shape), n.op.latex if equations else "") for n in nodes[:limit]]
+    wide, shape = (max(len(r[k]) for r in rows) for k in (0, 1))
+    lines = [f"{a:<{wide}}  {b:<{shape}}  {c}".rstrip() for a, b, c in rows]
+    if len(nodes) > limit:
+        lines.append(f"... and {len(nodes) - limit} more")
+    return "\n".join(lines)
+
+
+def _newest_first(start: Node) -> list[Node]:
+    seen: dict[int, Node] = {}
+    stack = [start]
+    while stack:
+        n = stack.pop()
+        if id(n) not in seen:
+            seen[id(n)] = n
+            stack.extend(p for p in n.parents if isinstance(p, Node))
+    return sorted(seen.values(), key=lambda n: -n.time)
+
+
+def _call(n: Node, number: dict[int, int]) -> str:
+    inputs = []
+    for parent, (shape, dtype) in zip(n.parents, n.metas, strict=True):
+        if isinstance(parent, Node):
+            inputs.append(f"%{number[id(parent)]}")
+        else:
+            inputs.append("number" if dtype is None else f"{'data' if parent is None else 'leaf'} {shape}")
+    params = [f"{k}={v!r}" for k, v in n.params.items() if v is not None]
+    return f"{n.op.name}({', '.join(inputs + params)})"

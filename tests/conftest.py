@@ -1,0 +1,37 @@
+"""Profiles, and guards that fail a test which leaves the world changed."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+import engine
+from engine import autograd, dtypes
+
+settings.register_profile(
+    "default", max_examples=50, deadline=None, derandomize=True, database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)  # fmt: skip
+settings.register_profile("nightly", parent=settings.get_profile("default"), max_examples=1000, derandomize=False)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(autouse=True)
+def no_leaked_state():
+    """Modes, defaults and NumPy's own settings are after a test what they were before it."""
+    before = _state()
+    yield
+    assert _state() == before, "a test changed global state and did not put it back"
+
+
+def _state():
+    return {
+        "recording": autograd.is_grad_enabled(),
+        "anomaly": autograd.is_anomaly_detected(),
+        "dtype": dtypes.default_dtype(),
+        "errstate": np.geterr(),
+        "ops": len(engine.OPS),
+    }
