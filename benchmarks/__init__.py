@@ -1,0 +1,1 @@
+"""How fast, compared with what people would install instead. `python -m benchmarks.run`."""
