@@ -1,7 +1,7 @@
 """Time every contender of every case, in turns: `python -m benchmarks.run [CASE ...]`.
 
-One process per contender, each driven for a few steps at a time while the others sleep, so that a drift of the machine's
-speed meets all of them. Medians and 10th percentiles after warm-up; ratios are of medians from the one run. Contenders that
+One process per contender, each driven for a few steps at a time while the others sleep, so that a drift of the
+machine's speed meets all of them. Medians and 10th percentiles after warm-up; ratios are of medians from the one run. Contenders that
 are not installed are named and skipped; `--python torch=PATH` runs one in another environment's interpreter.
 """
 
@@ -97,7 +97,7 @@ def table(results: dict[str, dict]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", default=list(CASES), help=f"of {', '.join(CASES)}")
-    parser.add_argument("--python", action="append", default=[], metavar="CONTENDER=PATH", help="interpreter for a contender")
+    parser.add_argument("--python", action="append", default=[], metavar="CONTENDER=PATH", help="its interpreter")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--steps", type=int, default=5, help="steps per turn")
     parser.add_argument("--warm-up", type=int, default=15)
@@ -109,7 +109,7 @@ def main() -> None:
         print(name, flush=True)
         results[name] = run_case(name, pythons, args.rounds, args.steps, args.warm_up)
     print(table(results))
-    facts = {"machine": platform.machine(), "processors": os.cpu_count(), "python": platform.python_version(), "numpy": np.__version__}
+    facts = {"machine": platform.machine(), "processors": os.cpu_count(), "numpy": np.__version__}
     if args.out:
         args.out.write_text(json.dumps({"facts": facts, "results": results}, indent=1))
 

@@ -1,7 +1,7 @@
 """One contender of one case in a process of its own: `python -m benchmarks.worker CASE CONTENDER`.
 
-Speaks lines on standard input and output: "run K" is answered by a JSON list of K step times in seconds, "control" by the
-time of a fixed NumPy product, which tells whether the machine itself has changed its speed.
+Speaks lines on standard input and output: "run K" is answered by a JSON list of K step times in seconds, "control" by
+the time of a fixed NumPy product, which tells whether the machine itself has changed its speed.
 """
 
 from __future__ import annotations

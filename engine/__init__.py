@@ -10,49 +10,57 @@ equation; `python -m engine.ops sigmoid` prints it.
 """
 
 from .autograd import (
-    backward,
-    detect_anomaly,
-    enable_grad,
-    grad,
-    hessian,
-    hvp,
-    is_grad_enabled,
-    jacobian,
-    jvp,
-    no_grad,
-    value_and_grad,
-    vjp,
+    backward as backward,
+    detect_anomaly as detect_anomaly,
+    enable_grad as enable_grad,
+    grad as grad,
+    hessian as hessian,
+    hvp as hvp,
+    is_grad_enabled as is_grad_enabled,
+    jacobian as jacobian,
+    jvp as jvp,
+    no_grad as no_grad,
+    value_and_grad as value_and_grad,
+    vjp as vjp,
 )
-from .backends import get_backend
+from .backends import get_backend as get_backend
 from .dtypes import (
-    bool_,
-    default_dtype,
-    float16,
-    float32,
-    float64,
-    int8,
-    int16,
-    int32,
-    int64,
-    set_default_dtype,
-    uint8,
-    uint16,
-    uint32,
-    uint64,
+    bool_ as bool_,
+    default_dtype as default_dtype,
+    float16 as float16,
+    float32 as float32,
+    float64 as float64,
+    int8 as int8,
+    int16 as int16,
+    int32 as int32,
+    int64 as int64,
+    set_default_dtype as set_default_dtype,
+    uint8 as uint8,
+    uint16 as uint16,
+    uint32 as uint32,
+    uint64 as uint64,
 )
 from .errors import (
-    ArgumentError,
-    ChainRuleError,
-    CheckpointError,
-    DataError,
-    DeviceError,
-    DTypeError,
-    GradientError,
-    IndexRangeError,
-    NotBuiltError,
-    ShapeError,
+    ArgumentError as ArgumentError,
+    ChainRuleError as ChainRuleError,
+    CheckpointError as CheckpointError,
+    DataError as DataError,
+    DeviceError as DeviceError,
+    DTypeError as DTypeError,
+    GradientError as GradientError,
+    IndexRangeError as IndexRangeError,
+    NotBuiltError as NotBuiltError,
+    ShapeError as ShapeError,
 )
-from .tensor import Tensor, asarray, tensor  # isort: skip  (before the ops, which need it)
+from .tensor import Tensor as Tensor, asarray as asarray, tensor as tensor  # isort: skip  (before the ops, which need it)
+from .gradcheck import (
+    check_op as check_op,
+    gradcheck as gradcheck,
+    planted as planted,
+)
+from .op import OPS as OPS, Op as Op
 from .ops import *  # noqa: F403  (engine/ops/__init__.py is the list)
-from .op import OPS, Op
-from .gradcheck import check_op, gradcheck, planted
+from .names import say_so
+
+say_so()
+del say_so

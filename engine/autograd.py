@@ -268,6 +268,7 @@ def _seed(y: Tensor, g: Any, what: str) -> Tensor:
             )
         return Tensor(backend_of(y.data).xp.ones_like(y.data))
     g = asarray(g, dtype=y.dtype, device=y.device)
+    assert isinstance(g, Tensor)
     if g.shape != y.shape:
         raise ShapeError(f"{what}: gradient has shape {g.shape}, the tensor {y.shape}; they must be equal")
     return g
@@ -357,7 +358,8 @@ def vjp(f: Callable[..., Tensor], *xs: Any) -> tuple[Tensor, Callable[[Any], tup
 
 def jvp(f: Callable[..., Tensor], xs: Sequence[Any], vs: Sequence[Any]) -> tuple[Tensor, Tensor]:
     """(y, Σ_i ∂y/∂x_i v_i): the derivative along v, as the vjp of the vjp (which is linear in its cotangent)."""
-    from .ops import multiply, sum as sum_
+    from .ops import multiply
+    from .ops import sum as sum_
 
     leaves = [_leaf(x) for x in xs]
     y = f(*leaves)
@@ -378,7 +380,8 @@ def jvp(f: Callable[..., Tensor], xs: Sequence[Any], vs: Sequence[Any]) -> tuple
 
 def hvp(f: Callable[[Tensor], Tensor], x: Any, v: Any) -> tuple[Tensor, Tensor]:
     """(f(x), H v) of a scalar function, without the matrix H: the gradient of ⟨∇f, v⟩."""
-    from .ops import multiply, sum as sum_
+    from .ops import multiply
+    from .ops import sum as sum_
 
     leaf = _leaf(x)
     y = f(leaf)
@@ -414,7 +417,7 @@ def hessian(f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
     def gradient(leaf: Tensor) -> Tensor:
         y = f(leaf)
         g = grad(y, leaf, create_graph=True, allow_unused=True)
-        return _zeros_like(leaf) if g is None else g  # type: ignore[no-any-return]
+        return _zeros_like(leaf) if g is None else g
 
     return jacobian(gradient, x)
 

@@ -59,7 +59,8 @@ def bfloat16() -> np.dtype[Any]:
         import ml_dtypes
     except ImportError as e:
         raise DTypeError("bfloat16 needs the package ml_dtypes: pip install ml_dtypes") from e
-    return np.dtype(ml_dtypes.bfloat16)
+    found: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return found
 
 
 def canonical(dtype: Any) -> np.dtype[Any]:

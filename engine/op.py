@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 
 from . import expr
-from .autograd import _anomaly, _recording, check_finite_step, grad
 from .autograd import Node as _Node
+from .autograd import _anomaly, _recording, check_finite_step, grad
 from .backends import Array, backend_of, get_backend
 from .dtypes import bool_, canonical, default_dtype, float32, int64, is_float, is_half, promote
 from .errors import ArgumentError, DeviceError, DTypeError, ShapeError
@@ -56,6 +56,7 @@ class Note:
     samples: Callable[[Draw], tuple[Sequence[Any], dict[str, Any]]] | None = None  # inputs and params for a test
     errors: Sequence[tuple[Callable[..., Any], str]] = ()  # (a bad call of the op, what the message must match)
     reference: Callable[..., Any] | None = None  # plain NumPy or loops, where index notation can't say it
+    letters: Callable[..., Mapping[str, Any]] | None = None  # (*inputs, **params) -> what else the definition's letters stand for
 
 
 class Op:

@@ -19,7 +19,7 @@ import engine
 from engine import OPS, index, no_grad
 from engine.dtypes import ROUNDING, SEVERAL_ROUNDINGS, is_float
 from engine.gradcheck import gradcheck, planted, sample
-from engine.op import CompositeOp, ElementwiseOp, StructuralOp
+from engine.op import CompositeOp, ElementwiseOp
 from engine.samples import Draw
 from engine.tensor import Tensor
 

@@ -18,7 +18,10 @@ class CPU:
     """See `protocol.Backend`."""
 
     name = "cpu"
-    xp = np
+
+    @property
+    def xp(self) -> Any:
+        return np
 
     def owns(self, array: object) -> bool:
         return isinstance(array, np.ndarray)

@@ -15,7 +15,11 @@ class Backend(Protocol):
     """One device's arrays and kernels. Arrays in and out are that device's own; only the first three methods convert."""
 
     name: str  # "cpu", "cuda:0"
-    xp: Any  # the array namespace: numpy or cupy
+
+    @property
+    def xp(self) -> Any:
+        """The array namespace: numpy or cupy."""
+        ...
 
     def owns(self, array: object) -> bool:
         """Is this one of this device's arrays?"""
