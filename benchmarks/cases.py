@@ -51,8 +51,14 @@ def torch_network(network: str):  # noqa: ANN201
     pool = nn.MaxPool2d(2)
     return {
         "mnist_cnn": lambda: nn.Sequential(
-            *conv(1, 32), pool, *conv(32, 64), pool, *conv(64, 64),
-            nn.Flatten(), *dense(576, 64), nn.Linear(64, 10),
+            *conv(1, 32),
+            pool,
+            *conv(32, 64),
+            pool,
+            *conv(64, 64),
+            nn.Flatten(),
+            *dense(576, 64),
+            nn.Linear(64, 10),
         ),
         "mnist_cnn_small": lambda: nn.Sequential(
             *conv(1, 32), pool, nn.Flatten(), *dense(5408, 128), nn.Linear(128, 10)

@@ -1,8 +1,9 @@
 """Time every contender of every case, in turns: `python -m benchmarks.run [CASE ...]`.
 
 One process per contender, each driven for a few steps at a time while the others sleep, so that a drift of the
-machine's speed meets all of them. Medians and 10th percentiles after warm-up; ratios are of medians from the one run. Contenders that
-are not installed are named and skipped; `--python torch=PATH` runs one in another environment's interpreter.
+machine's speed meets all of them. Medians and 10th percentiles after warm-up; ratios are of medians from the one run.
+Contenders that are not installed are named and skipped; `--python torch=PATH` runs one in another environment's
+interpreter.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ recursion: a chain of 100,000 ops is walked as a chain of two. The chain rule is
 
     x̄_i += vjp_i(ȳ)        for every node y = op(x_1, ..., x_n)
 
-With `create_graph=True` the vjps run on tensors that carry their own graph, and so the result can be differentiated again.
+With `create_graph=True` the vjps run on tensors that carry their own graph, and so the result can be differentiated
+again.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ def enable_grad() -> Any:
 
 
 def detect_anomaly() -> Any:
-    """`with detect_anomaly():` the first op whose forward or backward makes a NaN raises GradientError with its name."""
+    """`with detect_anomaly():` the first op whose forward or backward makes a NaN raises GradientError with its
+    name.
+    """
     return _setting(_anomaly, True)
 
 
@@ -88,7 +91,20 @@ class Node:
     versions  (storage, version) of what was saved, to notice values changed in place
     """
 
-    __slots__ = ("arrays", "aux", "hooks", "metas", "op", "params", "parents", "shape", "time", "versions", "y", "__weakref__")
+    __slots__ = (
+        "arrays",
+        "aux",
+        "hooks",
+        "metas",
+        "op",
+        "params",
+        "parents",
+        "shape",
+        "time",
+        "versions",
+        "y",
+        "__weakref__",
+    )
 
     def __init__(
         self,
@@ -146,7 +162,9 @@ def _walk(
     create_graph: bool,
     retain_graph: bool,
 ) -> tuple[dict[int, Any], dict[int, Tensor]]:
-    """Cotangents by id of wanted node or leaf tensor, and those leaves. With `targets`, only what leads to them is visited."""
+    """Cotangents by id of wanted node or leaf tensor, and those leaves. With `targets`, only what leads to them
+    is visited.
+    """
     wanted = None if targets is None else {id(t.node or t) for t in targets}
     useful = None if wanted is None else _leading_to([t.node for t, _ in roots], wanted)
     bar: dict[int, Any] = {}  # id of a node or leaf -> its cotangent so far: array, or Tensor under create_graph
@@ -238,7 +256,9 @@ def unbroadcast(g: Any, shape: Shape, op: str = "unbroadcast") -> Any:
     try:
         return g.reshape(shape)
     except (ValueError, ShapeError):
-        raise GradientError(f"the vjp of '{op}' gave a cotangent of shape {g.shape} for an input of shape {shape}") from None
+        raise GradientError(
+            f"the vjp of '{op}' gave a cotangent of shape {g.shape} for an input of shape {shape}"
+        ) from None
 
 
 def _apply_hooks(hooks: Sequence[Callable[[Tensor], Tensor | None]], g: Any, create_graph: bool) -> Any:
@@ -257,8 +277,8 @@ def _seed(y: Tensor, g: Any, what: str) -> Tensor:
 
     if not y.requires_grad:
         raise GradientError(
-            f"{what}: the tensor (shape {y.shape}) has no graph: none of its inputs requires a gradient, or it was made "
-            "under no_grad or detached; create inputs with requires_grad=True"
+            f"{what}: the tensor (shape {y.shape}) has no graph: none of its inputs requires a gradient, or it was "
+            "made under no_grad or detached; create inputs with requires_grad=True"
         )
     if g is None:
         if y.size != 1:
@@ -279,8 +299,8 @@ def backward(y: Tensor, gradient: Any = None, *, retain_graph: bool | None = Non
     """Add dy/dx to `x.grad` of every leaf x that y was computed from.
 
     y: a scalar, or any shape with `gradient` (the cotangent ȳ, same shape). The graph is freed unless `retain_graph`
-    (default: the value of `create_graph`). Raises GradientError when y has no graph, when the graph was freed, or when a
-    saved value was changed in place.
+    (default: the value of `create_graph`). Raises GradientError when y has no graph, when the graph was freed, or
+    when a saved value was changed in place.
     """
     from .tensor import Tensor
 
@@ -304,8 +324,9 @@ def grad(
 ) -> Any:
     """dy/dx for each x, as new tensors; `.grad` is not touched.
 
-    ys, gradients: one or a sequence, of equal shapes. xs: one tensor (the result is a tensor) or several (a tuple); leaves
-    or results of other ops. Raises GradientError for an x that y does not depend on, unless `allow_unused` (then None).
+    ys, gradients: one or a sequence, of equal shapes. xs: one tensor (the result is a tensor) or several (a tuple);
+    leaves or results of other ops. Raises GradientError for an x that y does not depend on, unless `allow_unused`
+    (then None).
     """
     from .tensor import Tensor
 
@@ -315,7 +336,9 @@ def grad(
     cotangents = [gradients] if isinstance(ys, Tensor) else list(gradients or [None] * len(outputs))
     for i, x in enumerate(targets):
         if not x.requires_grad:
-            raise GradientError(f"grad: input {i} (shape {x.shape}) has requires_grad=False; set it before y is computed")
+            raise GradientError(
+                f"grad: input {i} (shape {x.shape}) has requires_grad=False; set it before y is computed"
+            )
     seeds = [_seed(y, g, "grad") for y, g in zip(outputs, cotangents, strict=True)]
     roots = [(y, g if create_graph else g.data) for y, g in zip(outputs, seeds, strict=True)]
     retain = create_graph if retain_graph is None else retain_graph
@@ -324,7 +347,9 @@ def grad(
     for i, x in enumerate(targets):
         g = kept.get(id(x.node or x))
         if g is None and not allow_unused:
-            raise GradientError(f"grad: y does not depend on input {i} (shape {x.shape}); pass allow_unused=True to get None")
+            raise GradientError(
+                f"grad: y does not depend on input {i} (shape {x.shape}); pass allow_unused=True to get None"
+            )
         results.append(g if g is None or isinstance(g, Tensor) else Tensor(g))
     return results[0] if single else tuple(results)
 
@@ -435,4 +460,3 @@ def _zeros_like(t: Tensor) -> Tensor:
     from .tensor import Tensor
 
     return Tensor(backend_of(t.data).xp.zeros_like(t.data))
-

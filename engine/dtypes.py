@@ -2,7 +2,8 @@
 
 - float32 is the default of everything that has no dtype of its own.
 - A float beats an integer and keeps its width: int64 with float32 gives float32. The wider of two floats wins.
-- Python scalars are weak (they take the tensor's dtype, or the default float beside an integer tensor); arrays keep theirs.
+- Python scalars are weak (they take the tensor's dtype, or the default float beside an integer tensor); arrays keep
+theirs.
 - float16 and bfloat16 are storage on the CPU: computed in float32, rounded when stored. bfloat16 comes from the package
   ml_dtypes and exists where that is installed.
 - Complex numbers are refused until they are built.
@@ -79,8 +80,12 @@ def canonical(dtype: Any) -> np.dtype[Any]:
     if d.kind in "fiub" or is_float(d):
         return d if d.isnative else d.newbyteorder("=")
     if d.kind == "c":
-        raise DTypeError(f"complex tensors are not supported yet (got {d}): keep real and imaginary parts as two tensors")
-    raise DTypeError(f"a tensor holds numbers or booleans, got {d}: convert the data first, e.g. with astype('float32')")
+        raise DTypeError(
+            f"complex tensors are not supported yet (got {d}): keep real and imaginary parts as two tensors"
+        )
+    raise DTypeError(
+        f"a tensor holds numbers or booleans, got {d}: convert the data first, e.g. with astype('float32')"
+    )
 
 
 def is_float(d: np.dtype[Any]) -> bool:

@@ -1,11 +1,4 @@
-"""Symbolic scalars: one lambda becomes NumPy, mpmath, CUDA C, LaTeX and its own derivative.
-
-    f = Formula.trace(lambda x: 1 / (1 + exp(-x)))
-    f.latex()        \\frac{1}{1 + e^{-x}}
-    f.numpy(dtype)   a function of arrays
-    f.mpmath()       a function of 50-digit numbers, the oracle of the tests
-    f.cuda("name")   a CUDA kernel's text
-    f.derivative(0)  the formula of dy/dx, by the chain rule
+"""Symbolic scalars: nodes of a formula, their simplification, expansion and derivative.
 
 A `Sym` is a node of a formula: the name of an atom and its arguments. Atoms are the elementwise ops themselves: calling
 `exp` with a Sym makes a node, calling it with a Tensor runs it. What a target calls an atom, its derivative and, for an
@@ -16,11 +9,9 @@ Equal formulas are one object (hash-consing), so common subexpressions are found
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, NoReturn
 from weakref import WeakValueDictionary
 
@@ -135,6 +126,8 @@ class Sym:
         return make("logical_not", self)
 
     def __repr__(self) -> str:
+        from .formula import latex
+
         return latex(self)
 
 
@@ -368,217 +361,3 @@ def vjp(y: Sym, xs: Sequence[Sym], g: Sym) -> list[Sym]:
             if number(d) != 0:
                 bar[a] = make("add", bar[a], d) if a in bar else d
     return [bar.get(x, lift(0.0)) for x in xs]
-
-
-# ------------------------------------------------------------------------------------------------ printers
-def _straight_line(outs: Sequence[Sym], target: str, literal: Callable[[Any], str]) -> tuple[list[tuple[str, str, bool]], list[str]]:
-    """A temporary for every node used more than once: [(name, text, is boolean)], and the texts of outs."""
-    outs = expand(outs, target)
-    order = topological(outs)
-    uses: dict[Sym, int] = {}
-    for e in order:
-        for a in e.args:
-            if isinstance(a, Sym):
-                uses[a] = uses.get(a, 0) + 1
-    for e in outs:
-        uses[e] = uses.get(e, 0) + 1
-    text: dict[Sym, str] = {}
-    lines: list[tuple[str, str, bool]] = []
-    for e in order:
-        if e.name == "var":
-            text[e] = e.args[0]
-        elif e.name == "const":
-            text[e] = literal(e.args[0])
-        else:
-            atom = ATOMS[e.name]
-            s = getattr(atom, target).format(*(text[a] for a in e.args))
-            if uses[e] > 1:
-                text[e] = f"t{len(lines)}"
-                lines.append((text[e], s, atom.boolean))
-            else:
-                text[e] = f"({s})"
-    return lines, [text[e] for e in outs]
-
-
-def numpy_source(inputs: Sequence[str], outs: Sequence[Sym]) -> str:
-    """Source of `bind(T)`, which gives the function for the scalar type T with its literals made once."""
-    constants: dict[str, str] = {}
-
-    def literal(v: Any) -> str:
-        if isinstance(v, bool):
-            return str(v)
-        if v != v or v in (math.inf, -math.inf):
-            value = "T(np.nan)" if v != v else "T(np.inf)" if v > 0 else "T(-np.inf)"
-        else:
-            value = f"T({v!r})"
-        return constants.setdefault(value, f"c{len(constants)}")
-
-    lines, results = _straight_line(outs, "numpy", literal)
-    made = "".join(f"    {name} = {value}\n" for value, name in constants.items())
-    body = "".join(f"        {t} = {s}\n" for t, s, _ in lines)
-    return (
-        f"def bind(T):\n{made}    def formula({', '.join(inputs)}):\n{body}        return {', '.join(results)}\n    return formula\n"
-    )
-
-
-# Atoms that may warn inside an arm that where() does not take, or on values whose IEEE result is meant (log 0 = -inf).
-_QUIET = {"add", "subtract", "multiply", "negative", "abs", "where", "less", "less_equal", "greater", "greater_equal"}
-_QUIET |= {"equal", "not_equal", "maximum", "minimum", "sign", "copysign", "logical_and", "logical_or", "logical_not"}
-
-
-@dataclass(frozen=True, eq=False)
-class Formula:
-    """Named inputs and the scalars computed of them; `params` names the inputs that arrive as plain numbers."""
-
-    inputs: tuple[str, ...]
-    outs: tuple[Sym, ...]
-    params: tuple[str, ...] = ()
-
-    @classmethod
-    def trace(cls, f: Callable[..., Any], *, inputs: Sequence[str] | None = None) -> Formula:
-        """Run f on symbols named as its parameters; keyword-only parameters come last and are `params`."""
-        signature = inspect.signature(f).parameters.values()
-        names = tuple(inputs or (p.name for p in signature if p.kind is p.POSITIONAL_OR_KEYWORD))
-        params = tuple(p.name for p in signature if p.kind is p.KEYWORD_ONLY)
-        out = f(*map(var, names), **{p: var(p) for p in params})
-        outs = out if isinstance(out, (tuple, list)) else (out,)
-        return cls(names + params, tuple(lift(o) for o in outs), params)
-
-    @cached_property
-    def used(self) -> frozenset[str]:
-        """The inputs that the result depends on."""
-        return frozenset(e.args[0] for e in topological(self.outs) if e.name == "var")
-
-    @cached_property
-    def quiet(self) -> bool:
-        """True where no atom can raise a floating-point warning that the formula does not mean."""
-        return all(e.name in _QUIET or e.name in ("var", "const") for e in topological(expand(self.outs, "numpy")))
-
-    @cached_property
-    def boolean(self) -> bool:
-        return self.outs[0].name in ATOMS and ATOMS[self.outs[0].name].boolean
-
-    @cached_property
-    def key(self) -> str:
-        """A text equal for equal formulas, in every process."""
-        order = {e: i for i, e in enumerate(topological(self.outs))}
-        rows = [(e.name, *(order[a] if isinstance(a, Sym) else repr(a) for a in e.args)) for e in order]
-        return repr((self.inputs, rows, [order[o] for o in self.outs]))
-
-    def numpy(self, dtype: Any) -> Callable[..., Any]:
-        """A function of arrays (or scalars) of `dtype`: whole-array operations in NumPy."""
-        environment: dict[str, Any] = dict(_numpy_environment())
-        exec(compile(numpy_source(self.inputs, self.outs), "<formula>", "exec"), environment)
-        run: Callable[..., Any] = environment["bind"](np.dtype(dtype).type)
-        if self.quiet:
-            return run
-
-        def quietly(*xs: Any) -> Any:
-            with np.errstate(all="ignore"):
-                return run(*xs)
-
-        return quietly
-
-    def mpmath(self) -> Callable[..., Any]:
-        """A function of mpmath numbers, at whatever precision is set when it is called."""
-        import mpmath as mp
-
-        text: dict[Sym, str] = {}
-        outs = expand(self.outs, "mpmath")
-        for e in topological(outs):
-            if e.name == "var":
-                text[e] = e.args[0]
-            elif e.name == "const":
-                text[e] = repr(e.args[0]) if isinstance(e.args[0], (bool, int)) else f"mp.mpf({float(e.args[0])!r})"
-            else:  # nested, not in lines: only the arm that is taken is computed
-                text[e] = f"({(ATOMS[e.name].mpmath or '').format(*(text[a] for a in e.args))})"
-        code = f"lambda {', '.join(self.inputs)}: {', '.join(text[o] for o in outs)}"
-        return eval(code, {"mp": mp, "inf": mp.inf, "nan": mp.nan})  # type: ignore[no-any-return]
-
-    def cuda(self, name: str) -> str:
-        """Text of a CUDA kernel over T, a grid-stride loop; an input of stride 0 is a scalar."""
-
-        def literal(v: Any) -> str:
-            if isinstance(v, bool):
-                return "true" if v else "false"
-            if v != v:
-                return "T(NAN)"
-            return "T(INFINITY)" if v == math.inf else "T(-INFINITY)" if v == -math.inf else f"T({v!r})"
-
-        lines, results = _straight_line(self.outs, "cuda", literal)
-        parameters = [f"const T* __restrict__ {n}_, long {n}_s" for n in self.inputs]
-        parameters += [f"T* y{k}_" for k in range(len(results))]
-        load = "".join(f"        T {n} = {n}_[i * {n}_s];\n" for n in self.inputs)
-        body = "".join(f"        {'bool' if b else 'T'} {t} = {s};\n" for t, s, b in lines)
-        store = "".join(f"        y{k}_[i] = {r};\n" for k, r in enumerate(results))
-        return (
-            f'extern "C" __global__ void {name}({", ".join(parameters)}, long n) {{\n'
-            "    for (long i = blockIdx.x * (long)blockDim.x + threadIdx.x; i < n; i += gridDim.x * (long)blockDim.x) {\n"
-            f"{load}{body}{store}    }}\n}}\n"
-        )
-
-    def latex(self) -> str:
-        return ", ".join(latex(e) for e in self.outs)
-
-    def derivative(self, i: int | str) -> Formula:
-        """The formula of ∂y/∂x_i."""
-        name = self.inputs[i] if isinstance(i, int) else i
-        return Formula(self.inputs, tuple(vjp(y, [var(name)], lift(1.0))[0] for y in self.outs), self.params)
-
-
-def _numpy_environment() -> Mapping[str, Any]:
-    from scipy import special
-
-    return {"np": np, "special": special}
-
-
-GREEK = {"g": r"\bar{y}", "alpha": r"\alpha", "beta": r"\beta", "delta": r"\delta", "eps": r"\epsilon", "lambd": r"\lambda"}
-KNOWN = {
-    math.sqrt(2 / math.pi): r"\sqrt{\tfrac{2}{\pi}}",
-    1 / math.sqrt(2): r"\tfrac{1}{\sqrt{2}}",
-    2 / math.sqrt(math.pi): r"\tfrac{2}{\sqrt{\pi}}",
-    1 / math.sqrt(math.pi): r"\tfrac{1}{\sqrt{\pi}}",
-    1 / math.sqrt(2 * math.pi): r"\tfrac{1}{\sqrt{2\pi}}",
-    math.log(2): r"\ln 2",
-    math.log(10): r"\ln 10",
-    math.pi: r"\pi",
-    0.5: r"\tfrac{1}{2}",
-}
-
-
-def latex(e: Sym, outer: int = -1) -> str:
-    """LaTeX, in as few brackets as precedence allows."""
-    if e.name == "var":
-        n: str = e.args[0]
-        return GREEK.get(n, n if len(n) == 1 else r"\mathrm{%s}" % n.replace("_", r"\_"))
-    if e.name == "const":
-        return _latex_number(e.args[0], outer)
-    if e.name == "multiply" and e.args[0] is e.args[1]:
-        return "%s^2" % latex(e.args[0], 9)
-    atom = ATOMS[e.name]
-    closed = atom.precedence >= 9
-    texts = []
-    for i, a in enumerate(e.args):
-        right_of_minus = e.name in ("subtract", "remainder", "floor_divide") and i == 1
-        base_of_power = e.name == "pow" and i == 0
-        inner = 9 if base_of_power else -1 if closed else atom.precedence + right_of_minus
-        texts.append(latex(a, inner))
-    s = atom.latex.format(*texts)
-    return rf"\left({s}\right)" if atom.precedence < outer else s
-
-
-def _latex_number(v: Any, outer: int) -> str:
-    if isinstance(v, bool):
-        return r"\text{%s}" % str(v).lower()
-    for known, text in KNOWN.items():
-        if abs(v - known) < 1e-12:
-            return text
-    if v != v:
-        return r"\text{nan}"
-    if v in (math.inf, -math.inf):
-        return r"\infty" if v > 0 else r"-\infty"
-    s = f"{v:.6g}"
-    if "e" in s:
-        mantissa, exponent = s.split("e")
-        s = rf"{mantissa} \cdot 10^{{{int(exponent)}}}"
-    return s if v >= 0 or outer <= 2 else rf"\left({s}\right)"

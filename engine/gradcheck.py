@@ -5,7 +5,8 @@ For f: inputs -> y, a random cotangent ȳ and a random direction d in one input,
     ⟨ȳ, ∂f/∂x_i · d⟩   =   ⟨vjp_i(ȳ), d⟩
     central difference      what backward gives
 
-are one number. The cotangent is random, never ones: a ones cotangent cannot tell a softmax gradient from three times it.
+are one number. The cotangent is random, never ones: a ones cotangent cannot tell a softmax gradient from three times
+it.
 
 The Taylor slope needs no step size: r(h) = |φ(x + h d) - φ(x) - h ⟨∇φ, d⟩| falls as h² iff the gradient is right, as h
 if it is not. On a log-log picture a right gradient is a line of slope 2.
@@ -57,7 +58,10 @@ class Comparison:
         slope = "" if self.slope is None else f"  Taylor slope {self.slope:.2f}"
         relative = self.error / max(abs(self.analytic), abs(self.numeric), 1e-300)
         order = "first " if self.order == 1 else "second"
-        return f"  {order} order in {self.input:<8} backward {self.analytic:+.9e}  differences {self.numeric:+.9e}  relative error {relative:.1e}  {mark}{slope}"
+        return (
+            f"  {order} order in {self.input:<8} backward {self.analytic:+.9e}  differences {self.numeric:+.9e}  "
+            f"relative error {relative:.1e}  {mark}{slope}"
+        )
 
 
 @dataclass
@@ -78,7 +82,9 @@ class Report:
         return self.agrees
 
     def __str__(self) -> str:
-        head = f"gradient check of {self.name}: " + ("every derivative agrees" if self.agrees else "a derivative DIFFERS")
+        head = f"gradient check of {self.name}: " + (
+            "every derivative agrees" if self.agrees else "a derivative DIFFERS"
+        )
         facts = f"  {self.equation}\n  inputs {self.shapes} {self.params or ''}".rstrip()
         return "\n".join([head, facts, *map(str, self.comparisons)])
 
@@ -90,7 +96,9 @@ class Report:
             f"<td>{'' if c.slope is None else f'{c.slope:.2f}'}</td><td>{'agrees' if c.agrees else 'differs'}</td></tr>"
             for c in self.comparisons
         )
-        head = "<tr><th>input</th><th>order</th><th>backward</th><th>differences</th><th>Taylor slope</th><th></th></tr>"
+        head = (
+            "<tr><th>input</th><th>order</th><th>backward</th><th>differences</th><th>Taylor slope</th><th></th></tr>"
+        )
         return f"<table><caption>{escape(self.name)}</caption>{head}{rows}</table>"
 
 
@@ -154,7 +162,9 @@ def _joined(record: Op) -> Callable[..., Tensor]:
 
 
 def sample(record: Op, draw: Draw) -> tuple[list[Any], dict[str, Any]]:
-    """Inputs and params for an op, from its record: its own `samples`, or (elementwise) its domains, away from kinks."""
+    """Inputs and params for an op, from its record: its own `samples`, or (elementwise) its domains, away from
+    kinks.
+    """
     if record.note.samples is not None:
         inputs, params = record.note.samples(draw)
         return list(inputs), params
@@ -191,8 +201,8 @@ def away_from_kinks(record: Op, inputs: list[Any], params: dict[str, Any], draw:
 def planted(op: str, input: int = 0, *, order: int = 1, factor: float = 1 + PLANTED) -> Iterator[None]:
     """Make one op's vjp wrong, for as long as the block lasts: the checker must notice.
 
-    order 1: the cotangent of `input` is `factor` times too large. order 2: the cotangent is right, but its own derivative
-    is `factor` times too large, which only a check of the second order can see.
+    order 1: the cotangent of `input` is `factor` times too large. order 2: the cotangent is right, but its own
+    derivative is `factor` times too large, which only a check of the second order can see.
     """
     record = OPS[op]
     right = record.pull
@@ -215,7 +225,14 @@ def planted(op: str, input: int = 0, *, order: int = 1, factor: float = 1 + PLAN
 
 # ------------------------------------------------------------------------------------------------ the comparison
 def _compare(
-    f: Callable[..., Tensor], xs: Sequence[Any], i: int, ybar: Any, rng: np.random.Generator, name: str, order: int, slope: bool
+    f: Callable[..., Tensor],
+    xs: Sequence[Any],
+    i: int,
+    ybar: Any,
+    rng: np.random.Generator,
+    name: str,
+    order: int,
+    slope: bool,
 ) -> Comparison | None:
     """Both sides for input i. None when there is nothing to differentiate (an empty input)."""
     x = xs[i]
@@ -245,7 +262,9 @@ def _compare(
     return comparison
 
 
-def _difference(phi: Callable[[float], float], h: float, weight: Any, f: Callable[..., Tensor], xs: Sequence[Any]) -> tuple[float, float]:
+def _difference(
+    phi: Callable[[float], float], h: float, weight: Any, f: Callable[..., Tensor], xs: Sequence[Any]
+) -> tuple[float, float]:
     """A fourth-order central difference, and the size of the numbers it subtracts."""
     numeric = (8 * (phi(h) - phi(-h)) - (phi(2 * h) - phi(-2 * h))) / (12 * h)
     y = np.abs(f(*map(_tensor, xs)).numpy())
@@ -263,7 +282,9 @@ def _taylor_slope(phi: Callable[[float], float], derivative: float, scale: float
     return float(np.polyfit(np.log(hs[clear]), np.log(remainder[clear]), 1)[0])
 
 
-def _second(f: Callable[..., Tensor], xs: Sequence[Any], ybar: Any, rng: np.random.Generator, names: Sequence[str]) -> list[Comparison]:
+def _second(
+    f: Callable[..., Tensor], xs: Sequence[Any], ybar: Any, rng: np.random.Generator, names: Sequence[str]
+) -> list[Comparison]:
     """The vjp as a function of the inputs and the cotangent, checked like any other function."""
     wanted = [i for i, x in enumerate(xs) if _differentiable(x) and x.size]
     weights = [rng.standard_normal(xs[i].shape) for i in wanted]
@@ -271,7 +292,9 @@ def _second(f: Callable[..., Tensor], xs: Sequence[Any], ybar: Any, rng: np.rand
     def pulled(*arrays: Any) -> Tensor:
         """Σ_i ⟨vjp_i(ȳ), w_i⟩, a scalar."""
         *inputs, cotangent = arrays
-        leaves = [x if x.requires_grad or i not in wanted else _tensor(x.data).requires_grad_() for i, x in enumerate(inputs)]
+        leaves = [
+            x if x.requires_grad or i not in wanted else _tensor(x.data).requires_grad_() for i, x in enumerate(inputs)
+        ]
         y = f(*leaves)
         if not y.requires_grad:
             return Tensor(np.zeros(()))
@@ -289,7 +312,9 @@ def _second(f: Callable[..., Tensor], xs: Sequence[Any], ybar: Any, rng: np.rand
         c = _compare(pulled, everything, i, np.asarray(rng.standard_normal()), rng, labels[i], 2, False)
         if c is not None:
             # the inner vjp has rounding of its own: the scale is that of its terms, not of their sum
-            c.floor += 1e-9 * float(sum(np.abs(w).sum() for w in weights)) * max(1.0, float(np.abs(ybar).max(initial=0.0)))
+            c.floor += (
+                1e-9 * float(sum(np.abs(w).sum() for w in weights)) * max(1.0, float(np.abs(ybar).max(initial=0.0)))
+            )
             found.append(c)
     return found
 

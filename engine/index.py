@@ -1,10 +1,11 @@
 """Index notation that runs: y[n,i,j,f] = Sum((u,v,c), x[n, s*i+u, s*j+v, c] * w[u,v,c,f]).
 
-A structural op states its definition so. From the one string come the LaTeX of the docs and plain loops, the oracle of the
-tests and the contract of the kernels. It is a small part of Python's own expression syntax:
+A structural op states its definition so. From the one string come the LaTeX of the docs and plain loops, the oracle
+of the tests and the contract of the kernels. It is a small part of Python's own expression syntax:
 
 - the left side names the result's axes; each is a loop
-- Sum, Prod, Max, Min, All, Any and Argmax, Argmin (first wins) loop over the indices in their first argument; an index's range is
+- Sum, Prod, Max, Min, All, Any and Argmax, Argmin (first wins) loop over the indices in their first argument; an
+index's range is
   the length of the axis where it stands alone, in any input
 - an element outside of its array is left out of the reduction that reads it: what zero padding means for a sum
 - other names are parameters of the op; functions are those of `FUNCTIONS`
@@ -67,14 +68,19 @@ class Definition:
                 found[n.value.id] = len(_subscripts(n))
         return found
 
-    def __call__(self, shape: tuple[int, ...], arrays: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> Any:
+    def __call__(
+        self, shape: tuple[int, ...], arrays: Mapping[str, Any], params: Mapping[str, Any] | None = None
+    ) -> Any:
         """The result of this shape, by plain loops over float64 inputs."""
         y = np.empty(shape, np.float64)
         arrays = {k: np.asarray(v) for k, v in arrays.items()}
         lead = {k: v.shape[: v.ndim - self.reads.get(k, v.ndim)] for k, v in arrays.items()}
         batch = broadcast_shapes(*lead.values())
         for b in np.ndindex(*batch):
-            core = {k: v[tuple(i if n > 1 else 0 for i, n in zip(b[len(b) - len(lead[k]) :], lead[k], strict=True))] for k, v in arrays.items()}
+            core = {
+                k: v[tuple(i if n > 1 else 0 for i, n in zip(b[len(b) - len(lead[k]) :], lead[k], strict=True))]
+                for k, v in arrays.items()
+            }
             ranges = self._ranges(core)
             for i in np.ndindex(*shape[len(batch) :]):
                 scope = {**(params or {}), **dict(zip(self.axes, i, strict=True))}
@@ -143,7 +149,9 @@ def _evaluate(n: ast.expr, scope: Mapping[str, Any], arrays: Mapping[str, Any], 
                 raise OutOfRange
             return array[at]
         case ast.BinOp():
-            return _BINARY[type(n.op)](_evaluate(n.left, scope, arrays, ranges), _evaluate(n.right, scope, arrays, ranges))
+            return _BINARY[type(n.op)](
+                _evaluate(n.left, scope, arrays, ranges), _evaluate(n.right, scope, arrays, ranges)
+            )
         case ast.UnaryOp():
             return -_evaluate(n.operand, scope, arrays, ranges)
         case ast.Compare():
@@ -162,7 +170,9 @@ def _evaluate(n: ast.expr, scope: Mapping[str, Any], arrays: Mapping[str, Any], 
     raise ValueError(f"'{ast.unparse(n)}' is not index notation")
 
 
-def _reduce(name: str, n: ast.Call, scope: Mapping[str, Any], arrays: Mapping[str, Any], ranges: Mapping[str, int]) -> Any:
+def _reduce(
+    name: str, n: ast.Call, scope: Mapping[str, Any], arrays: Mapping[str, Any], ranges: Mapping[str, int]
+) -> Any:
     indices = [_name(i) for i in (n.args[0].elts if isinstance(n.args[0], ast.Tuple) else [n.args[0]])]
     sizes = [int(scope["range_" + i]) if "range_" + i in scope else ranges[i] for i in indices]
     terms, where = [], []
@@ -196,7 +206,13 @@ def _latex(n: ast.expr, outer: int = 0) -> str:
         case ast.Constant():
             return str(n.value)
         case ast.Name():
-            return f"\\{n.id.rstrip('_')}" if n.id in _GREEK else n.id if len(n.id) == 1 else rf"\mathrm{{{n.id}}}".replace("_", r"\_")
+            return (
+                f"\\{n.id.rstrip('_')}"
+                if n.id in _GREEK
+                else n.id
+                if len(n.id) == 1
+                else rf"\mathrm{{{n.id}}}".replace("_", r"\_")
+            )
         case ast.Subscript():
             return f"{_latex(n.value)}_{{{','.join(_latex(s) for s in _subscripts(n))}}}"
         case ast.BinOp(op=ast.Div()):
@@ -206,14 +222,18 @@ def _latex(n: ast.expr, outer: int = 0) -> str:
         case ast.BinOp(op=ast.FloorDiv()):
             return rf"\lfloor {_latex(n.left)} / {_latex(n.right)} \rfloor"
         case ast.BinOp():
-            sign, p = {ast.Add: (" + ", 1), ast.Sub: (" - ", 1), ast.Mult: (r" \, ", 2), ast.Mod: (r" \bmod ", 2)}[type(n.op)]
+            sign, p = {ast.Add: (" + ", 1), ast.Sub: (" - ", 1), ast.Mult: (r" \, ", 2), ast.Mod: (r" \bmod ", 2)}[
+                type(n.op)
+            ]
             s = f"{_latex(n.left, p)}{sign}{_latex(n.right, p + isinstance(n.op, ast.Sub))}"
             return rf"\left({s}\right)" if p < outer else s
         case ast.UnaryOp():
             return f"-{_latex(n.operand, 2)}"
         case ast.Compare():
             signs = {ast.Lt: "<", ast.LtE: r"\le", ast.Gt: ">", ast.GtE: r"\ge", ast.Eq: "=", ast.NotEq: r"\ne"}
-            return _latex(n.left) + "".join(f" {signs[type(o)]} {_latex(c)}" for o, c in zip(n.ops, n.comparators, strict=True))
+            return _latex(n.left) + "".join(
+                f" {signs[type(o)]} {_latex(c)}" for o, c in zip(n.ops, n.comparators, strict=True)
+            )
         case ast.BoolOp():
             return (r" \land " if isinstance(n.op, ast.And) else r" \lor ").join(_latex(v) for v in n.values)
         case ast.Call(func=ast.Name(id=name)) if name in REDUCTIONS:

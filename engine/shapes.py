@@ -113,7 +113,8 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
             if n != 1:
                 if result[i] not in (1, n):
                     raise ShapeError(
-                        f"shapes {' and '.join(map(str, shapes))} do not broadcast: axis {i - rank} is {result[i]} and {n}; "
+                        f"shapes {' and '.join(map(str, shapes))} do not broadcast: "
+                        f"axis {i - rank} is {result[i]} and {n}; "
                         "lengths must be equal, or 1 on one side (expand_dims adds an axis of length 1)"
                     )
                 result[i] = n
@@ -131,8 +132,11 @@ def normalize_axis(op: str, axis: int, rank: int) -> int:
     if not isinstance(axis, int) and not hasattr(axis, "__index__"):
         raise ShapeError(f"{op}: axis must be an integer, got {axis!r}")
     if not -rank <= axis < rank:
-        raise ShapeError(f"{op}: axis {axis} is out of range for {rank} dimensions; use {-rank} to {rank - 1}" if rank else
-                         f"{op}: axis {axis} is out of range: the tensor has no axes (its shape is ())")
+        raise ShapeError(
+            f"{op}: axis {axis} is out of range for {rank} dimensions; use {-rank} to {rank - 1}"
+            if rank
+            else f"{op}: axis {axis} is out of range: the tensor has no axes (its shape is ())"
+        )
     return int(axis) % rank
 
 

@@ -1,7 +1,7 @@
 """The tensor: an array, its gradient, and the node that made it.
 
-Operators and methods are written out; all of them call the ops of `engine.ops`, where the equations are. Activations and
-other functions are functions, not methods.
+Operators and methods are written out; all of them call the ops of `engine.ops`, where the equations are. Activations
+and other functions are functions, not methods.
 """
 
 from __future__ import annotations
@@ -139,7 +139,9 @@ class Tensor:
 
     def __dlpack__(self, **options: Any) -> Any:
         if self.requires_grad:
-            raise GradientError("a tensor that requires a gradient can't be exported: another library would not record; use t.detach()")
+            raise GradientError(
+                "a tensor that requires a gradient can't be exported: another library would not record; use t.detach()"
+            )
         return self.data.__dlpack__(**options)
 
     def __dlpack_device__(self) -> Any:
@@ -186,12 +188,16 @@ class Tensor:
         if self.node is not None and not requires_grad:
             raise GradientError("requires_grad=False on a result of a recorded op; use .detach()")
         if requires_grad and not is_float(self.dtype):
-            raise DTypeError(f"only floating tensors have gradients, this one is {self.dtype}; cast with .astype('float32')")
+            raise DTypeError(
+                f"only floating tensors have gradients, this one is {self.dtype}; cast with .astype('float32')"
+            )
         self.requires_grad = requires_grad
         return self
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
-        """Call hook(gradient) when this tensor's gradient is known; a returned tensor replaces it. Returns a remover."""
+        """Call hook(gradient) when this tensor's gradient is known; a returned tensor replaces it. Returns a
+        remover.
+        """
         if not self.requires_grad:
             raise GradientError("register_hook: this tensor requires no gradient")
         if self.node is None:
@@ -447,18 +453,24 @@ class Tensor:
             self.data[plain] = value.data
         except (ValueError, IndexError) as e:
             kind = IndexRangeError if isinstance(e, IndexError) else ShapeError
-            raise kind(f"setitem: can't write values of shape {value.shape} into {self.shape} at [{index!r}]: {e}") from None
+            raise kind(
+                f"setitem: can't write values of shape {value.shape} into {self.shape} at [{index!r}]: {e}"
+            ) from None
         self.storage.bump()
         if new is not None:
             self.node, self.requires_grad = new.node, True
 
     def _refuse_mutation(self) -> None:
         if self.node is None and self.requires_grad:
-            raise GradientError("t[idx] = v on a leaf that requires a gradient; do it under no_grad(), or write where(...) and keep the result")
+            raise GradientError(
+                "t[idx] = v on a leaf that requires a gradient; "
+                "do it under no_grad(), or write where(...) and keep the result"
+            )
         live = [r() for r in (self._storage.views or [])] if self._storage else []
         if any(v is not None and v is not self for v in live):
             raise GradientError(
-                "t[idx] = v on a view, or on a tensor with live views, while recording: the others' graph would not see it; "
+                "t[idx] = v on a view, or on a tensor with live views, while recording: "
+                "the others' graph would not see it; "
                 "write where(mask, v, t), or scatter_add into a fresh tensor"
             )
 
@@ -476,7 +488,8 @@ def _unpickle(data: Any, requires_grad: bool) -> Tensor:
 
 # ------------------------------------------------------------------------------------------------ making tensors
 def tensor(data: Any, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
-    """A new tensor that owns a copy of `data`: numbers, nested lists, arrays, tensors, anything with __array__ or DLPack.
+    """A new tensor that owns a copy of `data`: numbers, nested lists, arrays, tensors, anything with __array__ or
+    DLPack.
 
     Floats take the default dtype (float32) unless they come as an array, which keeps its own. Raises DTypeError for
     complex or non-numeric data and ShapeError for ragged lists.
@@ -506,7 +519,9 @@ def _make(data: Any, dtype: Any, device: str | None, requires_grad: bool, copy: 
     goal = goal or canonical(data.dtype)
     array = backend.asarray(data, dtype=goal, copy=True if copy else None)
     if requires_grad and not is_float(array.dtype):
-        raise DTypeError(f"tensor: only floating tensors have gradients, got {array.dtype}; pass dtype='float32' or write 1.0 for 1")
+        raise DTypeError(
+            f"tensor: only floating tensors have gradients, got {array.dtype}; pass dtype='float32' or write 1.0 for 1"
+        )
     return Tensor(array, requires_grad)
 
 

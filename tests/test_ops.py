@@ -1,8 +1,8 @@
 """Every op, from its own record: nothing is listed here. A new op is tested by being registered.
 
-Laws, for each op and at least 50 draws of its inputs: it is its definition; its vjp is its derivative, in the first and in
-the second order; it keeps dtypes and its inputs' values, whatever their memory layout; its special values, kinks,
-invariants and error messages are as recorded; and a checker that looks for all this notices an error of 0.1 %.
+Laws, for each op and at least 50 draws of its inputs: it is its definition; its vjp is its derivative, in the first
+and in the second order; it keeps dtypes and its inputs' values, whatever their memory layout; its special values,
+kinks, invariants and error messages are as recorded; and a checker that looks for all this notices an error of 0.1 %.
 """
 
 from __future__ import annotations
@@ -77,12 +77,17 @@ def _assert_close(got, want, name, xs, ulps=8):
         return
     want = float(mpmath.re(want))
     got = float(got)
-    assert (math.isnan(got) and math.isnan(want)) or got == want or abs(got - want) <= ulps * np.spacing(abs(want)) + 5e-324, (
-        f"{name}{tuple(map(float, xs))} = {got!r}, the definition gives {want!r}"
-    )
+    assert (
+        (math.isnan(got) and math.isnan(want))
+        or got == want
+        or abs(got - want) <= ulps * np.spacing(abs(want)) + 5e-324
+    ), f"{name}{tuple(map(float, xs))} = {got!r}, the definition gives {want!r}"
 
 
-@pytest.mark.parametrize("name", [n for n in STRUCTURAL if OPS[n].note.samples and (OPS[n].note.reference or index.runs(OPS[n].note.definition))])
+@pytest.mark.parametrize(
+    "name",
+    [n for n in STRUCTURAL if OPS[n].note.samples and (OPS[n].note.reference or index.runs(OPS[n].note.definition))],
+)
 @given(data=st.data())
 def test_structural_forward_is_the_definition(name, data):
     op = OPS[name]
@@ -101,12 +106,18 @@ def test_structural_forward_is_the_definition(name, data):
 
 
 def magnitude(inputs) -> float:
-    """The size of the largest product of inputs: rounding of a contraction is relative to its terms, not to their sum."""
-    return math.prod(max(1.0, float(np.abs(x).max(initial=0))) for x in inputs if isinstance(x, np.ndarray) and x.dtype.kind == "f")
+    """The size of the largest product of inputs: rounding of a contraction is relative to its terms, not to their
+    sum.
+    """
+    return math.prod(
+        max(1.0, float(np.abs(x).max(initial=0))) for x in inputs if isinstance(x, np.ndarray) and x.dtype.kind == "f"
+    )
 
 
 def by_loops(op, inputs, params, y):
-    """The index-notation definition by plain loops; an op with `axis` is defined for one row, looped over the others."""
+    """The index-notation definition by plain loops; an op with `axis` is defined for one row, looped over the
+    others.
+    """
     definition = index.parse(op.note.definition)
     names = op.inputs
     if "axis" not in params:
@@ -122,7 +133,11 @@ def by_loops(op, inputs, params, y):
 
 def rows_of(x, axis):
     """x with the reduced axes moved last and joined to one, and the way back for a result."""
-    axes = tuple(range(x.ndim)) if axis is None else tuple(a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
+    axes = (
+        tuple(range(x.ndim))
+        if axis is None
+        else tuple(a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
+    )
     rest = [a for a in range(x.ndim) if a not in axes]
     rows = x.transpose(*rest, *axes).reshape(*(x.shape[a] for a in rest), math.prod(x.shape[a] for a in axes))
 
@@ -136,7 +151,8 @@ def rows_of(x, axis):
     return rows, restore
 
 
-# ------------------------------------------------------------------------------------------------ its vjp is its derivative
+# ------------------------------------------------------------------------------------------------ its vjp is its
+# derivative
 @pytest.mark.parametrize("name", DIFFERENTIABLE)
 @given(data=st.data())
 def test_vjp_is_the_derivative_in_first_and_second_order(name, data):
@@ -163,7 +179,9 @@ def test_elementwise_vjp_is_the_symbolic_derivative_of_the_definition(name, data
             got = float(hand(*(scope[n] for n in rule.inputs)))
             with mpmath.workdps(50):
                 want = 1.25 * float(mpmath.re(symbolic(*(_mp(x) for x in xs), *params.values())))
-            assert abs(got - want) <= 1e-9 * max(abs(want), 1e-6), f"{name}: vjp {i} at {xs} is {got}, d(definition) gives {want}"
+            assert abs(got - want) <= 1e-9 * max(abs(want), 1e-6), (
+                f"{name}: vjp {i} at {xs} is {got}, d(definition) gives {want}"
+            )
 
 
 @pytest.mark.parametrize("order", [1, 2])
@@ -177,7 +195,9 @@ def test_a_planted_error_of_a_tenth_of_a_percent_is_caught(name, order):
             continue
         checked += 1
         with planted(name, i, order=order):
-            assert any(not check(op, seed, order) for seed in range(50)), f"{name}: an error in the cotangent of {op.inputs[i]} passed"
+            assert any(not check(op, seed, order) for seed in range(50)), (
+                f"{name}: an error in the cotangent of {op.inputs[i]} passed"
+            )
     assert checked or flat(op), f"{name} has no input in which an error could be planted"
 
 
@@ -190,7 +210,12 @@ def plantable(op, i) -> bool:
     """Can input i get a cotangent that is not zero everywhere?"""
     for seed in range(30):
         inputs, params = sample(op, Draw.seeded(seed))
-        if i >= len(inputs) or not isinstance(inputs[i], np.ndarray) or inputs[i].dtype.kind != "f" or inputs[i].size == 0:
+        if (
+            i >= len(inputs)
+            or not isinstance(inputs[i], np.ndarray)
+            or inputs[i].dtype.kind != "f"
+            or inputs[i].size == 0
+        ):
             continue
         tensors = [Tensor(x, k == i) if isinstance(x, np.ndarray) else x for k, x in enumerate(inputs)]
         y = as_function(op)(*tensors, **params)
@@ -206,14 +231,17 @@ def flat(op) -> bool:
     return isinstance(op, ElementwiseOp) and all(r is None or "g" not in r.used for r in op.vjps)
 
 
-# ------------------------------------------------------------------------------------------------ dtypes, layouts, purity
+# ------------------------------------------------------------------------------------------------ dtypes, layouts,
+# purity
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("name", SAMPLED)
 @given(data=st.data())
 def test_floats_keep_their_width_forward_and_backward(name, dtype, data):
     op = OPS[name]
     inputs, params = sample(op, draws(data))
-    tensors = [Tensor(x.astype(dtype), True) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in inputs]
+    tensors = [
+        Tensor(x.astype(dtype), True) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in inputs
+    ]
     y = as_function(op)(*tensors, **params)
     for t in y if isinstance(y, (tuple, list)) else [y]:
         if "dtype" not in params:
@@ -232,12 +260,19 @@ def test_float32_agrees_with_float64(name, data):
     inputs, params = sample(op, draws(data))
     if any(p in params for p in ("dtype",)):
         return
-    inputs = [x.astype(np.float32).astype(x.dtype) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in inputs]
+    inputs = [
+        x.astype(np.float32).astype(x.dtype) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in inputs
+    ]
     narrow = [x.astype(np.float32) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in inputs]
     for a, b in zip(outputs(call(op, narrow, params)), outputs(call(op, inputs, params)), strict=True):
         if b.dtype.kind == "f":
             tolerance = SEVERAL_ROUNDINGS["float32"]
-            np.testing.assert_allclose(a, b, rtol=10 * tolerance, atol=10 * tolerance * max(1.0, np.abs(b[np.isfinite(b)]).max(initial=0), magnitude(inputs)))
+            np.testing.assert_allclose(
+                a,
+                b,
+                rtol=10 * tolerance,
+                atol=10 * tolerance * max(1.0, np.abs(b[np.isfinite(b)]).max(initial=0), magnitude(inputs)),
+            )
 
 
 @pytest.mark.parametrize("name", SAMPLED)
@@ -290,16 +325,29 @@ def test_special_values_are_met(name, at, dtype):
     op = OPS[name]
     want = op.note.special[at]
     xs = at if isinstance(at, tuple) else (at,)
-    got = op(*(np.asarray(x, dtype) if isinstance(x, float) or not isinstance(want, bool) and op.result == "float" else np.asarray(x) for x in xs)).numpy()
+    got = op(
+        *(
+            np.asarray(x, dtype)
+            if isinstance(x, float) or not isinstance(want, bool) and op.result == "float"
+            else np.asarray(x)
+            for x in xs
+        )
+    ).numpy()
     if isinstance(want, float) and math.isnan(want):
         assert np.isnan(got), (name, at, got)
     else:
-        np.testing.assert_allclose(np.asarray(got, np.float64), want, rtol=4 * ROUNDING[dtype], atol=float(np.finfo(dtype).smallest_subnormal))
+        np.testing.assert_allclose(
+            np.asarray(got, np.float64), want, rtol=4 * ROUNDING[dtype], atol=float(np.finfo(dtype).smallest_subnormal)
+        )
         if isinstance(want, float) and want == 0:
-            assert np.signbit(got) == np.signbit(want), f"{name}{xs} is {got}, the sign of zero should be that of {want}"
+            assert np.signbit(got) == np.signbit(want), (
+                f"{name}{xs} is {got}, the sign of zero should be that of {want}"
+            )
 
 
-@pytest.mark.parametrize(("name", "k"), [(n, k) for n in ELEMENTWISE for k in range(len(OPS[n].note.kinks)) if OPS[n].note.kinks[k].at])
+@pytest.mark.parametrize(
+    ("name", "k"), [(n, k) for n in ELEMENTWISE for k in range(len(OPS[n].note.kinks)) if OPS[n].note.kinks[k].at]
+)
 def test_kinks_take_the_recorded_gradient(name, k):
     op, kink = OPS[name], OPS[name].note.kinks[k]
     assert abs(float(kink.distance(*kink.at, **op.params))) < 1e-12, "the point is not on the kink"
@@ -339,6 +387,11 @@ def test_elementwise_shapes_that_do_not_broadcast_are_named(name):
             op()
         return
     xs = [np.ones((2, 3)), np.ones((4,)), np.ones((4,))][: len(op.inputs)]
-    xs = [x.astype(bool) if d.kind == "bool" else x.astype(int) if d.kind == "integer" else x for x, d in zip(xs, op.note.domain, strict=True)]
-    with pytest.raises(engine.ShapeError, match=rf"{name}: shapes .*\(2, 3\).*\(4,\).* do not broadcast: axis -1 is 3 and 4"):
+    xs = [
+        x.astype(bool) if d.kind == "bool" else x.astype(int) if d.kind == "integer" else x
+        for x, d in zip(xs, op.note.domain, strict=True)
+    ]
+    with pytest.raises(
+        engine.ShapeError, match=rf"{name}: shapes .*\(2, 3\).*\(4,\).* do not broadcast: axis -1 is 3 and 4"
+    ):
         op(*xs)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import bool_, float32, is_half, promote
-from ..expr import Formula
+from ..formula import Formula
 from .protocol import Array
 
 

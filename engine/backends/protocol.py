@@ -6,13 +6,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from ..expr import Formula
+    from ..formula import Formula
 
 Array = Any  # numpy.ndarray or cupy.ndarray: whatever the namespace xp makes
 
 
 class Backend(Protocol):
-    """One device's arrays and kernels. Arrays in and out are that device's own; only the first three methods convert."""
+    """One device's arrays and kernels. Arrays in and out are that device's own; only the first three methods
+    convert.
+    """
 
     name: str  # "cpu", "cuda:0"
 

@@ -18,7 +18,9 @@ def graph(y: Tensor, *, equations: bool = True, limit: int = 200) -> str:
         return f"leaf {y.shape}" if y.requires_grad else f"data {y.shape}"
     nodes = _newest_first(y.node)
     number = {id(n): len(nodes) - k for k, n in enumerate(nodes)}
-    rows = [(f"%{number[id(n)]} = {_call(n, number)}", str(n.shape), n.op.latex if equations else "") for n in nodes[:limit]]
+    rows = [
+        (f"%{number[id(n)]} = {_call(n, number)}", str(n.shape), n.op.latex if equations else "") for n in nodes[:limit]
+    ]
     wide, shape = (max(len(r[k]) for r in rows) for k in (0, 1))
     lines = [f"{a:<{wide}}  {b:<{shape}}  {c}".rstrip() for a, b, c in rows]
     if len(nodes) > limit:

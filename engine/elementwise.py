@@ -1,0 +1,330 @@
+"""Elementwise ops: a scalar formula applied to every element; inputs broadcast against each other."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from . import expr
+from .autograd import Node, check_finite_step, is_anomaly_detected, is_grad_enabled
+from .backends import backend_of, get_backend
+from .dtypes import bool_, default_dtype, int64, is_float, promote
+from .errors import ArgumentError, DTypeError, ShapeError
+from .expr import ATOMS, Atom, Sym
+from .formula import Formula, latex
+from .record import OPS, Note, Op, rebuild, record, result_of, unwrap
+from .samples import Domain, Kink, real
+from .shapes import Shape, broadcast_shapes
+from .tensor import Tensor
+
+
+class ElementwiseOp(Op):
+    """A scalar formula applied to every element; inputs broadcast against each other."""
+
+    def __init__(
+        self,
+        name: str,
+        note: Note,
+        atom: Atom,
+        inputs: tuple[str, ...],
+        params: dict[str, Any],
+        result: str,
+        condition: str,
+    ) -> None:
+        super().__init__(name, note, None)
+        self.inputs, self.params, self.result, self.atom, self.condition = inputs, params, result, atom, condition
+        self.differentiable = any(v is not None for v in atom.vjp)
+        self._forward_kernels: dict[str, Callable[..., Any]] = {}
+        self._pull_kernels: dict[tuple[str, int], Callable[..., Any]] = {}
+
+    # -- the formulas, traced when first wanted
+    def _trace(self, f: Callable[..., Any] | None) -> Formula:
+        symbols = [expr.var(n) for n in (*self.inputs, *self.params)]
+        n = len(self.inputs)
+        out = (
+            expr.node(self.name, *symbols)
+            if f is None
+            else f(*symbols[:n], **dict(zip(self.params, symbols[n:], strict=True)))
+        )
+        return Formula((*self.inputs, *self.params), (expr.lift(out),), tuple(self.params))
+
+    @cached_property
+    def definition(self) -> Formula:
+        """As the textbook has it."""
+        return self._trace(self.atom.definition)
+
+    @cached_property
+    def forward(self) -> Formula:
+        """As it runs: this target's own word for a primitive, else the stable form."""
+        return self._trace(None if self.atom.numpy else self.atom.forward or self.atom.definition)
+
+    @cached_property
+    def vjps(self) -> list[Formula | None]:
+        """The cotangent of each input, as a formula of g, the inputs and y; only what it uses is among its inputs."""
+        names = ("g", *self.inputs, *self.params, "y")
+        symbols = {n: expr.var(n) for n in names}
+        head = [symbols[n] for n in ("g", *self.inputs, "y")]
+        keywords = {p: symbols[p] for p in self.params}
+        outs = [None if rule is None else expr.lift(rule(*head, **keywords)) for rule in self.atom.vjp]
+        return [None if out is None else _only_used(Formula(names, (out,), tuple(self.params))) for out in outs]
+
+    @cached_property
+    def keep(self) -> tuple[bool, ...]:
+        """Per input: does some vjp read its values?"""
+        return tuple(any(f is not None and n in f.used for f in self.vjps) for n in self.inputs)
+
+    @cached_property
+    def keep_y(self) -> bool:
+        return any(f is not None and "y" in f.used for f in self.vjps)
+
+    # -- forward
+    def __call__(self, *args: Any, **params: Any) -> Tensor:
+        n = len(self.inputs)
+        if self.params:
+            if len(args) > n:
+                params = dict(zip(self.params, args[n:], strict=False)) | params
+                args = args[:n]
+            if params.keys() - self.params.keys():
+                unknown = sorted(params.keys() - self.params.keys())
+                raise ArgumentError(f"{self.name}: unknown argument {unknown}; it takes {list(self.params)}")
+            params = {**self.params, **params}
+        elif params:
+            raise ArgumentError(
+                f"{self.name}: unknown argument {sorted(params)}; it takes only its inputs {self.inputs}"
+            )
+        if len(args) != n:
+            raise ArgumentError(f"{self.name}: takes {n} inputs ({', '.join(self.inputs)}), got {len(args)}")
+        if any(type(a) is Sym for a in args):
+            return expr.make(self.name, *args, *params.values())  # type: ignore[return-value]
+        arrays, tensors, device, wanted = unwrap(self.name, args)
+        if any(type(a) in (float, int, bool) or a.dtype != arrays[0].dtype for a in arrays) or not is_float(
+            arrays[0].dtype
+        ):
+            arrays = self._promoted(arrays, device)
+        kernel = self._forward_kernels.get(device)
+        if kernel is None:
+            kernel = self._forward_kernels[device] = get_backend(device).compile(self.forward)
+        try:
+            y = kernel(*arrays, *params.values())
+        except ValueError:
+            shapes = [np.shape(a) for a in arrays]
+            try:
+                broadcast_shapes(*shapes)
+            except ShapeError as e:
+                raise ShapeError(f"{self.name}: {e}") from None
+            raise
+        if is_anomaly_detected():
+            check_finite_step(self.name, "forward", y)
+        if wanted and self.differentiable and is_float(y.dtype) and is_grad_enabled():
+            return record(self, y, None, arrays, tensors, params, self.keep, self.keep_y)
+        return Tensor(y)
+
+    def _promoted(self, arrays: list[Any], device: str) -> list[Any]:
+        """Inputs in the dtype they are computed in. Python scalars stay weak beside an array."""
+        xp = get_backend(device).xp
+        values = [a for a, n in zip(arrays, self.inputs, strict=True) if n != self.condition]
+        strong = [a.dtype for a in values if not isinstance(a, (float, int, bool))]
+        weak = {type(a) for a in values if isinstance(a, (float, int, bool))}
+        dtype = promote(*strong) if strong else bool_
+        if not is_float(dtype):
+            if float in weak or self.result == "float":
+                dtype = default_dtype()
+            elif dtype == bool_ and (int in weak or self.result == "number"):
+                dtype = int64
+        if self.result == "integer" and is_float(dtype):
+            raise DTypeError(f"{self.name}: takes integers or booleans, got {dtype}; cast with .astype('int64')")
+        keep_weak = bool(strong) and self.result != "bool"
+        out = []
+        for a, n in zip(arrays, self.inputs, strict=True):
+            if isinstance(a, (float, int, bool)):
+                out.append(
+                    a
+                    if keep_weak and n != self.condition
+                    else xp.asarray(a, dtype=bool_ if n == self.condition else dtype)
+                )
+            else:
+                goal = bool_ if n == self.condition else dtype
+                out.append(a if a.dtype == goal else a.astype(goal))
+        return out
+
+    # -- backward
+    def pull(self, node: Node, g: Any, create_graph: bool) -> Sequence[Any]:
+        if create_graph:
+            inputs, y = rebuild(node, True), result_of(node, True)
+            n = len(self.inputs)
+            rules = zip(self.atom.vjp, node.parents, strict=False)
+            pulled = [
+                None
+                if rule is None or p is None
+                else _broadcast_like(rule(g, *inputs[:n], y, **node.params), node.shape)
+                for rule, p in rules
+            ]
+            return pulled + [None] * (len(node.parents) - len(pulled))
+        values = {"g": g, "y": node.y, **dict(zip(self.inputs, node.arrays, strict=True)), **node.params}
+        device = "cpu" if type(g) is np.ndarray else backend_of(g).name
+        cotangents: list[Any] = []
+        for i, parent in enumerate(node.parents):
+            formula = self.vjps[i] if i < len(self.vjps) else None
+            if parent is None or formula is None:
+                cotangents.append(None)
+            elif formula.inputs == ("g",) and formula.outs[0].name == "var":
+                cotangents.append(g)  # x̄ = ȳ: nothing to compute
+            elif "g" not in formula.used:  # flat: the derivative is zero wherever it exists
+                cotangents.append(get_backend(device).xp.zeros_like(g))
+            else:
+                kernel = self._pull_kernels.get((device, i))
+                if kernel is None:
+                    kernel = self._pull_kernels[device, i] = get_backend(device).compile(formula)
+                cotangents.append(kernel(*(values[n] for n in formula.inputs)))
+        return cotangents
+
+    # -- words
+    @property
+    def latex(self) -> str:
+        """y = ..., as the textbook has it."""
+        return f"y = {self.definition.latex()}"
+
+    def derivative_latex(self, i: int = 0) -> str:
+        """x̄_i in terms of ȳ, the inputs and y: what backward computes."""
+        formula = self.vjps[i] if i < len(self.vjps) else None
+        if formula is None:
+            return r"\text{not differentiable}"
+        name = latex(expr.var(self.inputs[i]))
+        return rf"\bar{{{name}}} = {formula.latex()}"
+
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        arguments = (*self.inputs, *(f"{k}={v!r}" for k, v in self.params.items()))
+        lines = [f"{self.name}({', '.join(arguments)})", "", f"    {self.latex}"]
+        lines += [f"    {self.derivative_latex(i)}" for i in range(len(self.inputs)) if self.differentiable]
+        lines += ["", "Elementwise; inputs broadcast: any shapes -> their broadcast shape."]
+        if self.note.why:
+            lines += [f"Stable form: {self.note.why}."]
+        if self.note.source:
+            lines += [f"Source: {self.note.source}"]
+        return "\n".join(lines)
+
+
+def _only_used(f: Formula) -> Formula:
+    return Formula(tuple(n for n in f.inputs if n in f.used), f.outs, f.params)
+
+
+def _broadcast_like(x: Any, shape: Shape) -> Any:
+    """A flat rule (zero) may come back as a number."""
+    if isinstance(x, Tensor):
+        return x
+    return Tensor(np.full(shape, float(x), default_dtype()))
+
+
+def elementwise(
+    name: str,
+    definition: Callable[..., Any] | None = None,
+    *,
+    forward: Callable[..., Any] | None = None,
+    vjp: Sequence[Callable[..., Any] | None] | None = None,
+    params: Mapping[str, Any] | None = None,
+    inputs: str = "x",
+    native: str | None = None,
+    numpy: str | None = None,
+    mpmath: str | None = None,
+    cuda: str | None = None,
+    latex: str | None = None,
+    precedence: int = 9,
+    result: str = "float",
+    condition: str = "",
+    domain: Domain | Sequence[Domain] = real,
+    special: Mapping[Any, Any] | None = None,
+    kinks: Sequence[Kink] = (),
+    invariants: Sequence[Callable[..., Any]] = (),
+    errors: Sequence[tuple[Callable[..., Any], str]] = (),
+    why: str = "",
+    source: str = "",
+    equations: tuple[str, ...] = (),
+) -> ElementwiseOp:
+    """Register an elementwise op: the one place where it is written.
+
+    definition  the textbook formula, of symbols named as the lambda's parameters; keyword-only ones are `params` (plain
+                numbers with the defaults given). A primitive has none: `inputs` names its arguments, and `native` (or
+                `numpy`, `mpmath`, `cuda` where they differ) says what the targets call it: a template ("{0} + {1}") or
+                a function's name ("np.exp").
+    forward     the same function in a numerically stable form, and `why`
+    vjp         one rule (g, *inputs, y, **params) -> cotangent per input; None: not differentiable in that input. Left
+                out, it is the symbolic derivative of the definition.
+    result      "float": integers become the default float; "number": integers stay, booleans count as integers; "any":
+                every dtype stays; "bool"; "integer": floats are refused
+    condition   the name of an input that is a truth value
+    domain      where draws come from, one for all inputs or one each; `kinks` are kept away from and tested by value
+    special     {x or (x1, x2): y}: values met exactly
+    """
+    if definition is not None:
+        signature = inspect.signature(definition).parameters.values()
+        names = tuple(p.name for p in signature if p.kind is p.POSITIONAL_OR_KEYWORD)
+        keywords = tuple(p.name for p in signature if p.kind is p.KEYWORD_ONLY)
+    else:
+        names, keywords = tuple(inputs.split()), tuple(params or {})
+    defaults = {k: (params or {})[k] for k in keywords}
+    if vjp is None:
+        vjp = (
+            []
+            if result in ("bool", "integer") or definition is None
+            else [_symbolic_rule(definition, i) for i in range(len(names))]
+        )
+    arguments = ", ".join(f"{{{i}}}" for i in range(len(names) + len(keywords)))
+    atom = Atom(
+        name=name,
+        numpy=_template(numpy or native, arguments),
+        mpmath=_template(mpmath or native, arguments),
+        cuda=_template(cuda or native, arguments),
+        latex=latex if latex is not None else rf"\operatorname{{{{{_latex_name(name)}}}}}\left({arguments}\right)",
+        precedence=precedence,
+        boolean=result == "bool",
+        definition=definition,
+        forward=forward,
+        vjp=tuple(vjp),
+        params=keywords,
+    )
+    ATOMS[name] = atom
+    domains = (domain,) * len(names) if isinstance(domain, Domain) else tuple(domain)
+    note = Note(
+        why=why, source=source, equations=equations, special=special or {}, kinks=kinks, invariants=invariants,
+        domain=domains, errors=errors,
+    )  # fmt: skip
+    return ElementwiseOp(name, note, atom, names, defaults, result, condition)
+
+
+def _template(word: str | None, arguments: str) -> str | None:
+    return word if word is None or "{" in word else f"{word}({arguments})"
+
+
+def _latex_name(name: str) -> str:
+    return name.replace("_", r"\_")
+
+
+def _symbolic_rule(definition: Callable[..., Any], i: int) -> Callable[..., Any]:
+    """g · ∂y/∂x_i, differentiated once on symbols and then run on whatever comes."""
+    traced = Formula.trace(definition)
+    names = [n for n in traced.inputs if n not in traced.params]
+    derivative = traced.derivative(i)
+
+    def rule(g: Any, *xs: Any, **params: Any) -> Any:
+        values = dict(zip(names, xs, strict=False)) | params
+        return g * evaluate(derivative, values)
+
+    return rule
+
+
+def evaluate(formula: Formula, values: Mapping[str, Any]) -> Any:
+    """A formula's first result by calling the ops themselves: on tensors, or on symbols."""
+    done: dict[Sym, Any] = {}
+    for e in expr.topological(formula.outs):
+        if e.name == "var":
+            done[e] = values[e.args[0]]
+        elif e.name == "const":
+            done[e] = e.args[0]
+        else:
+            done[e] = OPS[e.name](*(done[a] for a in e.args))
+    return done[formula.outs[0]]

@@ -1,0 +1,186 @@
+"""What every op has: its record, the registry, and the way of tensors into it and out of it."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .autograd import Node
+from .backends import Array, backend_of
+from .dtypes import canonical, default_dtype
+from .errors import DeviceError, DTypeError
+from .samples import Domain, Draw, Kink
+from .shapes import Shape, Signature
+from .tensor import Tensor
+
+OPS: dict[str, Op] = {}
+
+
+@dataclass(frozen=True)
+class Note:
+    """What the record says besides what runs: for the reader, the docs and the tests."""
+
+    definition: str = ""  # index notation or LaTeX of structural ops
+    why: str = ""  # the reason for a stable form, and what it avoids
+    source: str = ""  # paper, section, equation
+    equations: tuple[str, ...] = ()  # the documents' numbers, e.g. ("E12",)
+    special: Mapping[Any, Any] = field(default_factory=dict)
+    kinks: Sequence[Kink] = ()
+    invariants: Sequence[Callable[..., Any]] = ()
+    domain: Sequence[Domain] = ()
+    samples: Callable[[Draw], tuple[Sequence[Any], dict[str, Any]]] | None = None  # inputs and params for a test
+    errors: Sequence[tuple[Callable[..., Any], str]] = ()  # (a bad call of the op, what the message must match)
+    reference: Callable[..., Any] | None = None  # plain NumPy or loops, where index notation can't say it
+    letters: Callable[..., Mapping[str, Any]] | None = (
+        None  # (*inputs, **params) -> what else the definition's letters stand for
+    )
+
+
+class Op:
+    """An operation: callable on tensors, arrays and Python scalars."""
+
+    name: str
+    note: Note
+    signature: Signature | None = None
+    differentiable = True
+
+    def __init__(self, name: str, note: Note, source: Callable[..., Any] | None) -> None:
+        if name in OPS:
+            raise ValueError(f"there is an op '{name}' already, in {OPS[name].where}: choose another name")
+        self.name, self.note, self.__name__ = name, note, name
+        code = getattr(inspect.unwrap(source), "__code__", None) if source else None
+        frame = sys._getframe(3)
+        self.file: str = code.co_filename if code else frame.f_code.co_filename
+        self.line: int = code.co_firstlineno if code else frame.f_lineno
+        self.__module__ = frame.f_globals.get("__name__", "engine.ops")
+        OPS[name] = self
+
+    @property
+    def where(self) -> str:
+        return f"{self.file}:{self.line}"
+
+    def __call__(self, *args: Any, **params: Any) -> Tensor:
+        raise NotImplementedError
+
+    def pull(self, node: Node, g: Any, create_graph: bool) -> Sequence[Any]:
+        """One cotangent per input, of the cotangent g of the node's result."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+
+# ------------------------------------------------------------------------------------------------ tensors in and out
+def unwrap(op: str, args: Sequence[Any]) -> tuple[list[Any], list[Tensor | None], str, bool]:
+    """Arrays and weak scalars of args, the tensors among them, their device, and whether a gradient is wanted."""
+    arrays: list[Any] = []
+    tensors: list[Tensor | None] = []
+    device: str | None = None
+    wanted = False
+    for a in args:
+        if isinstance(a, Tensor):
+            data = a.data
+            arrays.append(data)
+            tensors.append(a)
+            wanted = wanted or a.requires_grad
+            name = "cpu" if type(data) is np.ndarray else backend_of(data).name
+            if device is not None and name != device:
+                raise DeviceError(
+                    f"{op}: tensors on '{device}' and '{name}' meet; move one of them with .to(\"{device}\")"
+                )
+            device = name
+        else:
+            tensors.append(None)
+            arrays.append(a if a is None or type(a) in (float, int, bool) else _foreign(op, a))
+    return arrays, tensors, device or "cpu", wanted
+
+
+def _foreign(op: str, a: Any) -> Any:
+    """An argument that is no tensor: an array keeps its dtype, a list takes the default one, a scalar is weak."""
+    if isinstance(a, (np.generic, np.ndarray)):
+        canonical(a.dtype)
+        return a.item() if isinstance(a, np.generic) and a.dtype.kind in "fiub" else a
+    if isinstance(a, (list, tuple, range)):
+        array = np.asarray([x.data if isinstance(x, Tensor) else x for x in a])
+        return array.astype(default_dtype()) if array.dtype == np.float64 else array
+    if hasattr(a, "__array__") or hasattr(a, "__dlpack__"):
+        return np.asarray(a)
+    if isinstance(a, complex):
+        raise DTypeError(f"{op}: complex tensors are not supported yet; keep real and imaginary parts as two tensors")
+    raise DTypeError(
+        f"{op}: an argument of type {type(a).__name__} is not a tensor, an array or a number; "
+        "convert it with engine.tensor(...)"
+    )
+
+
+def record(
+    op: Op,
+    y: Array,
+    aux: Any,
+    arrays: Sequence[Any],
+    tensors: Sequence[Tensor | None],
+    params: dict[str, Any],
+    keep: Sequence[bool],
+    keep_y: bool,
+) -> Tensor:
+    """The result as a tensor with its node on the tape."""
+    out = Tensor(y)
+    out.requires_grad = True
+    parents = tuple(None if t is None or not t.requires_grad else _source(t) for t in tensors)
+    metas = tuple((np.shape(a), getattr(a, "dtype", None)) for a in arrays)
+    saved = tuple(a if k else None for a, k in zip(arrays, keep, strict=True))
+    versions = [(t.storage, t.storage.version) for t, k in zip(tensors, keep, strict=True) if k and t is not None]
+    if keep_y:
+        versions.append((out.storage, out.storage.version))
+    out.node = Node(op, parents, saved, metas, params, y if keep_y else None, aux, tuple(versions), y.shape)
+    return out
+
+
+def _source(t: Tensor) -> Node | Tensor:
+    """Where a cotangent of t goes: the node that made it, or the leaf itself."""
+    return t if t.node is None else t.node
+
+
+def rebuild(node: Node, create_graph: bool) -> list[Any]:
+    """The inputs a vjp sees: with their graph under create_graph, else bare tensors; a stub where nothing was kept."""
+    inputs: list[Any] = []
+    for parent, array, (shape, dtype) in zip(node.parents, node.arrays, node.metas, strict=True):
+        if array is None:
+            inputs.append(Unkept(shape, dtype) if dtype is not None else None)
+        elif dtype is None:  # a Python scalar
+            inputs.append(array)
+        elif create_graph and isinstance(parent, Tensor):
+            inputs.append(parent)
+        else:
+            t = Tensor(array)
+            if create_graph and isinstance(parent, Node):
+                t.node, t.requires_grad = parent, True
+            inputs.append(t)
+    return inputs
+
+
+def result_of(node: Node, create_graph: bool) -> Any:
+    if node.y is None:
+        return Unkept(node.shape, None)
+    y = Tensor(node.y)
+    if create_graph:
+        y.node, y.requires_grad = node, True
+    return y
+
+
+class Unkept:
+    """Stands for an input whose values the vjp does not read: it has a shape and a dtype, and no data."""
+
+    __slots__ = ("dtype", "shape")
+
+    def __init__(self, shape: Shape, dtype: Any) -> None:
+        self.shape, self.dtype = shape, dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)

@@ -1,0 +1,263 @@
+"""Structural ops: functions of whole arrays with a vjp beside them, and functions of tensors made of other ops."""
+
+from __future__ import annotations
+
+import dis
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .autograd import Node, check_finite_step, enable_grad, grad, is_anomaly_detected, is_grad_enabled
+from .backends import Array, get_backend
+from .dtypes import bool_, default_dtype, float32, int64, is_float, is_half, promote
+from .errors import ArgumentError
+from .index import latex_of
+from .record import Note, Op, rebuild, record, result_of, unwrap
+from .shapes import Signature
+from .tensor import Tensor, asarray
+
+
+class StructuralOp(Op):
+    """A function of whole arrays. Its body gets this device's arrays and returns y, or (y, aux)."""
+
+    def __init__(
+        self, name: str, note: Note, body: Callable[..., Any], shapes: str, options: Mapping[str, Any]
+    ) -> None:
+        super().__init__(name, note, body)
+        self.body = body
+        self.signature = Signature.parse(shapes)
+        parameters = inspect.signature(body).parameters.values()
+        self.inputs = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self.defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        self.optional = {p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is not p.empty}
+        self.dtype_rule: str = options.get("dtype", "float")
+        self.indices: frozenset[str] = frozenset(options.get("indices", ()))
+        self.view: bool = options.get("view", False)
+        self.composition: Callable[..., Any] | None = options.get("composition")
+        self.rule: Callable[..., Any] | None = None
+        self.saves: frozenset[str] = frozenset()
+        self.differentiable = self.composition is not None
+        self.__doc__ = body.__doc__
+        self.__signature__ = inspect.signature(body)
+        self.__wrapped__ = body
+
+    def vjp(self, rule: Callable[..., Any] | None = None, *, saves: Sequence[str] | None = None) -> Any:
+        """Decorator for the op's vjp. What it reads is kept until backward; `saves` names it where reading is
+        only of shapes.
+        """
+        if rule is None:
+            return lambda f: self.vjp(f, saves=saves)
+        self.rule = rule
+        self.saves = frozenset(_variables_read(rule) if saves is None else saves)
+        self.differentiable = True
+        return rule
+
+    def __call__(self, *args: Any, **params: Any) -> Tensor:
+        args, params = self._bind(args, params)
+        arrays, tensors, device, wanted = unwrap(self.name, args)
+        arrays = self._promoted(arrays, device)
+        self.signature.check(self.name, [a.shape for a in arrays if a is not None])  # type: ignore[union-attr]
+        half = next((a.dtype for a in arrays if a is not None and is_half(a.dtype)), None)
+        if half is not None:  # 16 bits are storage: compute in float32, round once
+            out = self.body(*(a.astype(float32) if a is not None and is_half(a.dtype) else a for a in arrays), **params)
+            y, aux = out if isinstance(out, tuple) else (out, None)
+            y = y.astype(half) if is_float(y.dtype) else y
+        else:
+            out = self.body(*arrays, **params)
+            y, aux = out if isinstance(out, tuple) else (out, None)
+        if type(y) is not np.ndarray and not hasattr(y, "__cuda_array_interface__"):
+            y = np.asarray(y)
+        if is_anomaly_detected():
+            check_finite_step(self.name, "forward", y)
+        if wanted and self.differentiable and is_float(y.dtype) and is_grad_enabled():
+            keep = [self.composition is not None or n in self.saves for n in self._input_names(len(arrays))]
+            result = record(self, y, aux, arrays, tensors, params, keep, "y" in self.saves)
+        else:
+            result = Tensor(y)
+        if self.view and tensors[0] is not None and _aliases(y, arrays[0]):
+            result.share_storage(tensors[0])
+        return result
+
+    def _bind(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Inputs in order and parameters complete; inputs may come by name, parameters by position."""
+        if self.variadic:
+            if len(args) == 1 and isinstance(args[0], (list, tuple)):
+                args = tuple(args[0])
+            if not args:
+                raise ArgumentError(f"{self.name}: needs at least one tensor, got none")
+        else:
+            n = len(self.inputs)
+            if len(args) > n:
+                names = list(self.defaults)[: len(args) - n]
+                if len(args) - n > len(self.defaults):
+                    raise ArgumentError(
+                        f"{self.name}: takes at most {n + len(self.defaults)} arguments, got {len(args)}"
+                    )
+                params = dict(zip(names, args[n:], strict=True)) | params
+                args = args[:n]
+            for name in self.inputs[len(args) :]:
+                if name not in params and name not in self.optional:
+                    raise ArgumentError(
+                        f"{self.name}: input '{name}' is missing; call {self.name}{inspect.signature(self.body)}"
+                    )
+                args += (params.pop(name, None),)
+        unknown = params.keys() - self.defaults.keys()
+        if unknown:
+            raise ArgumentError(f"{self.name}: unknown argument {sorted(unknown)}; it takes {list(self.defaults)}")
+        params = {**self.defaults, **params}
+        missing = [k for k, v in params.items() if v is inspect.Parameter.empty]
+        if missing:
+            raise ArgumentError(
+                f"{self.name}: argument {missing[0]}= is missing; call {self.name}{inspect.signature(self.body)}"
+            )
+        return args, params
+
+    def _input_names(self, n: int) -> Sequence[str]:
+        return [self.inputs[0]] * n if self.variadic else self.inputs
+
+    def _promoted(self, arrays: list[Any], device: str) -> list[Any]:
+        """Floats to one dtype; integers to the default float where the op computes in floats. Indices stay integers."""
+        xp = get_backend(device).xp
+        names = self._input_names(len(arrays))
+        values = [xp.asarray(a) if isinstance(a, (float, int, bool)) else a for a in arrays]
+        mixed = [a.dtype for a, n, raw in zip(values, names, arrays, strict=True)
+                 if a is not None and n not in self.indices and not isinstance(raw, (float, int, bool))]  # fmt: skip
+        dtype = promote(*mixed) if mixed else default_dtype()
+        if self.dtype_rule == "float" and not is_float(dtype):
+            dtype = default_dtype()
+        elif self.dtype_rule == "number" and dtype == bool_:
+            dtype = int64
+        return [
+            a if a is None or n in self.indices or a.dtype == dtype else a.astype(dtype)
+            for a, n in zip(values, names, strict=True)
+        ]
+
+    def pull(self, node: Node, g: Any, create_graph: bool) -> Sequence[Any]:
+        needs = tuple(p is not None for p in node.parents)
+        inputs = rebuild(node, create_graph)
+        if self.composition is not None and (create_graph or self.rule is None):
+            return self._pull_composition(inputs, needs, g, node.params, create_graph)
+        y = result_of(node, create_graph)
+        g = g if create_graph else Tensor(g)
+        assert self.rule is not None
+        cotangents = self.rule(g, y, node.aux, *inputs, needs=needs, **node.params)
+        if not isinstance(cotangents, (tuple, list)):
+            cotangents = (cotangents,)
+        if create_graph:
+            return cotangents
+        return [c.data if isinstance(c, Tensor) else c for c in cotangents]
+
+    def _pull_composition(
+        self, inputs: list[Any], needs: Sequence[bool], g: Any, params: dict[str, Any], create_graph: bool
+    ) -> list[Any]:
+        """Replay the composition on fresh heads of the inputs' own graphs, and differentiate that."""
+        from .ops import positive
+
+        assert self.composition is not None
+        with enable_grad():
+            heads = [positive(x) if n and x.requires_grad else x for x, n in zip(inputs, needs, strict=True)]
+            if not create_graph:
+                heads = [_detached(x) if n else x for x, n in zip(inputs, needs, strict=True)]
+            y = self.composition(*heads, **params)
+        wanted = [h for h, n in zip(heads, needs, strict=True) if n]
+        pulled = iter(grad(y, wanted, g if create_graph else Tensor(g), create_graph=create_graph, allow_unused=True))
+        return [_bare(next(pulled), create_graph) if n else None for n in needs]
+
+    @property
+    def latex(self) -> str:
+        return latex_of(self.note.definition)
+
+
+def _detached(x: Tensor) -> Tensor:
+    t = x.detach()
+    t.requires_grad = True
+    return t
+
+
+def _bare(g: Any, create_graph: bool) -> Any:
+    return g if create_graph or g is None else g.data
+
+
+def _aliases(y: Array, x: Array) -> bool:
+    """Is y a view of x? By base pointer: NumPy gives every view the array that owns the memory."""
+    base = getattr(y, "base", None)
+    return base is not None and (base is x or base is getattr(x, "base", None))
+
+
+def _variables_read(f: Callable[..., Any]) -> set[str]:
+    """Names that a function's own code reads."""
+    names: set[str] = set(f.__code__.co_cellvars)
+    for i in dis.get_instructions(f):
+        if i.opname.startswith(("LOAD_FAST", "LOAD_CLOSURE", "LOAD_DEREF")):
+            names.update(i.argval if isinstance(i.argval, tuple) else (i.argval,))
+    parameters = list(inspect.signature(f).parameters.values())
+    for p in parameters:
+        if p.kind is p.VAR_POSITIONAL and p.name in names:
+            names.add(p.name)
+    return names
+
+
+def op(
+    name: str,
+    *,
+    shapes: str,
+    definition: str = "",
+    dtype: str = "float",
+    indices: Sequence[str] = (),
+    view: bool = False,
+    composition: Callable[..., Any] | None = None,
+    **note: Any,
+) -> Callable[[Callable[..., Any]], StructuralOp]:
+    """Register a structural op. The decorated body gets arrays and returns y or (y, aux).
+
+    shapes       the shape language, checked at each call
+    definition   index notation over the core axes (`engine/index.py`): LaTeX, the tests' oracle, the kernel's contract
+    dtype        "float": integers become the default float; "number": booleans count as integers; "any": every dtype
+    indices      names of integer inputs, which are neither promoted nor differentiated
+    view         the result may share memory with the first input
+    composition  a function of tensors that a fused kernel equals; replayed under create_graph
+    Further keywords are fields of `Note`: samples, special, invariants, errors, why, source, equations, reference.
+    """
+
+    def register(body: Callable[..., Any]) -> StructuralOp:
+        options = {"dtype": dtype, "indices": indices, "view": view, "composition": composition}
+        return StructuralOp(name, Note(definition=definition, **note), body, shapes, options)
+
+    return register
+
+
+class CompositeOp(Op):
+    """A function of tensors made of other ops; a drawn graph shows those."""
+
+    def __init__(self, name: str, note: Note, body: Callable[..., Any], shapes: str) -> None:
+        super().__init__(name, note, body)
+        self.body, self.signature = body, Signature.parse(shapes)
+        self.__doc__, self.__wrapped__, self.__signature__ = body.__doc__, body, inspect.signature(body)
+        self.inputs = tuple(
+            p.name
+            for p in self.__signature__.parameters.values()
+            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)
+        )
+
+    def __call__(self, *args: Any, **params: Any) -> Any:
+        return self.body(
+            *(a if isinstance(a, (Tensor, list, tuple)) or a is None else asarray(a) for a in args), **params
+        )
+
+    @property
+    def latex(self) -> str:
+        return latex_of(self.note.definition)
+
+
+def composite(
+    name: str, *, shapes: str, definition: str = "", **note: Any
+) -> Callable[[Callable[..., Any]], CompositeOp]:
+    """Register a function of tensors made of other ops. Keywords as for `op`."""
+
+    def register(body: Callable[..., Any]) -> CompositeOp:
+        return CompositeOp(name, Note(definition=definition, **note), body, shapes)
+
+    return register
