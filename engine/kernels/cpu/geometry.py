@@ -1,0 +1,126 @@
+"""Where a convolution's pixels and taps lie: two tables of byte offsets, and strips of pixels that fit the caches.
+
+The im2col matrix X[pixel, tap] = x[pixel + tap] has one row for each output pixel and one column for each (u, v, c) of
+the filter. It is never built. Its entry lies at base + pixels[p] + taps[q], and that is all the micro-kernel asks for:
+
+    forward            Y  = X W       rows pixels, columns taps
+    weight gradient    dW = X^T G     rows taps,   columns pixels
+    input gradient     dX += G W^T    one tap at a time, rows of C at pixels + tap
+
+A strip is some images, or some rows of one image; every strip uses the same tables from another base.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engine.errors import ShapeError
+
+Pair = tuple[int, int]
+Table = np.ndarray[Any, np.dtype[np.int64]]
+MAX_PARTS = 64
+WORTH = 1 << 18  # products that a part is worth its launch for
+
+
+# The numbers that kernels read, in this order.
+N, H, W, C, OH, OW, F, SH, TOP, LEFT, GROUPS, DEPTH, GROUP_C, GROUP_F, TAPS = range(15)
+IMAGES, STRIP_ROWS, STRIPS_PER_IMAGE, STRIPS, PADDED, WINDOW_H, WINDOW_W, IMAGE_H = range(15, 23)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Everything about one convolution that its shapes decide. Tables are in bytes."""
+
+    out_shape: tuple[int, int, int, int]  # (N, H', W', F)
+    numbers: Table  # see above
+    pixels: Table  # offsets of the output pixels of a strip in its input
+    taps: Table  # offsets of (u, v, c)
+    rows: Table  # offsets of the output pixels in the output: multiples of F
+    filter_rows: Table  # offsets of (u, v, c) in the filters: multiples of F
+    channels: Table  # offsets of the channels of a pixel
+    strips: int
+    image_blocks: int  # strips that share no input pixel are those of different blocks
+    work: int  # products
+
+    @property
+    def window(self) -> int:
+        """Numbers in the padded input of one strip; 0 where the input is read in place."""
+        s = self.numbers
+        return int(s[PADDED] * s[IMAGES] * s[WINDOW_H] * s[WINDOW_W] * s[C])
+
+    @property
+    def image_window(self) -> int:
+        """Numbers in the padded input of one image block; 0 where the input is read in place."""
+        s = self.numbers
+        return int(s[PADDED] * s[IMAGES] * s[IMAGE_H] * s[WINDOW_W] * s[C])
+
+    @property
+    def parts(self) -> int:
+        return max(1, min(self.strips, MAX_PARTS, self.work // WORTH))
+
+
+def out_side(side: int, kernel: int, stride: int, padding: Pair, dilation: int) -> int:
+    """H' = (H + top + bottom - dilation*(kh - 1) - 1) // stride + 1."""
+    return (side + padding[0] + padding[1] - dilation * (kernel - 1) - 1) // stride + 1
+
+
+@functools.lru_cache(256)
+def geometry(
+    x_shape: tuple[int, ...],
+    w_shape: tuple[int, ...],
+    stride: Pair,
+    padding: tuple[Pair, Pair],
+    dilation: Pair,
+    groups: int,
+    itemsize: int,
+    strip_pixels: int,
+) -> Geometry:
+    """Cut a convolution into strips of about `strip_pixels` output pixels. Shapes alone decide."""
+    (n, h, w, c), (kh, kw, cg, f) = x_shape, w_shape
+    (sh, sw), (dh, dw) = stride, dilation
+    if cg * groups != c or f % groups:
+        raise ShapeError(
+            f"conv2d: x has C = {c} channels and w is (kh,kw,C/groups,F) = {w_shape} with groups = {groups}; "
+            f"C must be {cg} * {groups} = {cg * groups}, and F a multiple of {groups}"
+        )
+    oh, ow = out_side(h, kh, sh, padding[0], dh), out_side(w, kw, sw, padding[1], dw)
+    if oh < 1 or ow < 1:
+        raise ShapeError(
+            f"conv2d: a filter of (kh,kw) = ({kh}, {kw}) with dilation {dilation} is larger than the image "
+            f"(H,W) = ({h}, {w}) with padding {padding}: pad more, or use a smaller filter"
+        )
+    # whole images while they are small, in at least 16 strips if n allows; whole rows of one image when it is large
+    images = max(1, min(strip_pixels // (oh * ow), n // 16))
+    strip_rows = oh if images > 1 else min(oh, -(-strip_pixels // ow))
+    strip_rows = -(-oh // -(-oh // strip_rows))  # of nearly equal height
+    strips_per_image, image_blocks = -(-oh // strip_rows), -(-n // images)
+    strips = image_blocks * strips_per_image
+    padded = padding != ((0, 0), (0, 0))
+    window_h, image_h = ((rows - 1) * sh + (kh - 1) * dh + 1 for rows in (strip_rows, oh))
+    window_w = (ow - 1) * sw + (kw - 1) * dw + 1
+    height, width = (window_h, window_w) if padded else (h, w)
+
+    i, r, q = np.meshgrid(np.arange(images), np.arange(strip_rows), np.arange(ow), indexing="ij")
+    u, v, k = np.meshgrid(np.arange(kh), np.arange(kw), np.arange(cg), indexing="ij")
+
+    def table(offsets: Table) -> Table:
+        return np.ascontiguousarray(offsets.ravel() * itemsize, dtype=np.int64)
+
+    numbers = [n, h, w, c, oh, ow, f, sh, padding[0][0], padding[1][0], groups, kh * kw * cg, cg, f // groups, kh * kw]
+    numbers += [images, strip_rows, strips_per_image, strips, int(padded), window_h, window_w, image_h]
+    return Geometry(
+        out_shape=(n, oh, ow, f),
+        numbers=np.array(numbers, np.int64),
+        pixels=table(((i * height + r * sh) * width + q * sw) * c),
+        taps=table((u * dh * width + v * dw) * c + k),
+        rows=table(np.arange(i.size) * f),
+        filter_rows=table(np.arange(u.size) * f),
+        channels=table(np.arange(f // groups)),
+        strips=strips,
+        image_blocks=image_blocks,
+        work=n * oh * ow * kh * kw * cg * f,
+    )

@@ -1,0 +1,235 @@
+"""How the parts of a kernel's work are shared out among the cores.
+
+    launch(kernel, parts, x, y, 3):   for part in 0 .. parts-1, in any order, on any core: kernel(block, part)
+
+Three rules make the bits independent of the number of threads: the caller cuts work *by shape*, a part writes only what
+is its own, and whoever adds partial sums adds them in a fixed order. Cores take parts from one shared counter, so that
+a slow core simply takes fewer. Small work is one part, and one part runs here without any launch.
+
+The threads are those of Numba's threading layer: TBB, which is loaded from its wheel by absolute path, else OpenMP.
+Numba's workqueue aborts when two Python threads meet in it: where there is nothing else, work runs serially.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.metadata
+import os
+import platform
+import struct
+from array import array
+from typing import Any
+
+import llvmlite.binding as llvm
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from engine.errors import ArgumentError
+
+from .jit import Kernel, view
+
+MAX_THREADS: int = numba.config.NUMBA_NUM_THREADS
+HEADER = 3  # slots of a job before its argument block: the kernel's address, the number of parts, the next part
+
+_num_threads = MAX_THREADS
+_forked = False
+
+
+def get_num_threads() -> int:
+    """How many threads kernels may use."""
+    return _num_threads
+
+
+def set_num_threads(n: int) -> None:
+    """Let kernels use `n` threads, 1 to the number of cores. Results don't depend on it, to the last bit.
+
+    Raises ArgumentError if there are not that many.
+    """
+    global _num_threads
+    if not 1 <= n <= MAX_THREADS:
+        raise ArgumentError(
+            f"set_num_threads: n is {n}, but this process may use 1 to {MAX_THREADS} threads; "
+            "NUMBA_NUM_THREADS, set before the first import, raises that limit"
+        )
+    _num_threads = n
+
+
+def launch(kernel: Kernel, parts: int, *args: Any) -> None:
+    """Run every part of `kernel` on the argument block made of `args`: C-contiguous arrays, ints and floats."""
+    slots = [kernel.address, parts, 0]
+    for arg in args:
+        if isinstance(arg, np.ndarray):
+            slots += address_of(arg), arg.size
+        elif isinstance(arg, float):
+            slots += struct.unpack("q", struct.pack("d", arg))
+        else:
+            slots.append(arg)
+    job = array("q", slots)
+    address = job.buffer_info()[0]
+    threads = min(_num_threads, parts)
+    parallel_for = _parallel_for() if threads > 1 else None
+    if parallel_for is None:
+        run_parts.entry(0, 0, 0, address)
+    else:
+        many = array("q", (threads, 0))
+        parallel_for(run_parts.address, 0, many.buffer_info()[0], 0, address, 0, 0, threads)
+
+
+# --- the driver: what each thread does -------------------------------------------------------------------------------
+
+
+@intrinsic
+def _take(typing: Any, address: Any) -> Any:
+    """The int64 at `address`, which grows by one in the same moment."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        counter = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        return builder.atomic_rmw("add", counter, ir.IntType(64)(1), "monotonic")
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
+def _call(typing: Any, kernel: Any, block: Any, part: Any) -> Any:
+    """Call the kernel at an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        i64 = ir.IntType(64)
+        function = builder.inttoptr(args[0], ir.FunctionType(ir.VoidType(), [i64, i64]).as_pointer())
+        builder.call(function, args[1:])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
+
+
+FLUSH = 0x8040  # x86 MXCSR: flush denormal results to zero, take denormal operands as zero
+
+
+@intrinsic
+def _flush_denormals(typing: Any) -> Any:
+    """Make this thread treat denormals as zero (one can cost as much as 100 products); the state to restore."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        i32 = ir.IntType(32)
+        if platform.machine() not in ("x86_64", "AMD64"):
+            return i32(0)
+        before = _control_register(builder, "st", None)
+        _control_register(builder, "ld", builder.or_(before, i32(FLUSH)))
+        return before
+
+    return types.int32(), generate
+
+
+@intrinsic
+def _restore_denormals(typing: Any, state: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if platform.machine() in ("x86_64", "AMD64"):
+            _control_register(builder, "ld", args[0])
+        return context.get_dummy_value()
+
+    return types.void(types.int32), generate
+
+
+def _control_register(builder: Any, direction: str, value: Any) -> Any:
+    """Store (to memory) or load (from memory) the floating-point control register."""
+    i32, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
+    name = f"llvm.x86.sse.{direction}mxcsr"
+    access = builder.module.globals.get(name) or ir.Function(
+        builder.module, ir.FunctionType(ir.VoidType(), [pointer]), name
+    )
+    with builder.goto_entry_block():
+        slot = builder.alloca(i32)
+    if value is not None:
+        builder.store(value, slot)
+    builder.call(access, [builder.bitcast(slot, pointer)])
+    return builder.load(slot)
+
+
+def _run_parts(_args, _dimensions, _steps, job):  # type: ignore[no-untyped-def]
+    """One thread's share of a job: take the next part until none is left. The form is Numba's for parallel loops."""
+    header = view(job, HEADER, np.int64)
+    state = _flush_denormals()
+    while True:
+        part = _take(job + 16)
+        if part >= header[1]:
+            break
+        _call(header[0], job + 8 * HEADER, part)
+    _restore_denormals(state)
+
+
+run_parts = Kernel(_run_parts, "run_parts", arguments=4)
+
+
+# --- the threads -----------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def threading_layer() -> str:
+    """"tbb", "omp" or "serial": whose threads run the kernels. Asking starts them."""
+    _preload_tbb()
+    try:
+        numba.get_num_threads()  # starts Numba's layer, once per process, as any parallel Numba function would
+    except ValueError:  # the caller's configuration names a layer that is not here
+        return "serial"
+    layer = numba.threading_layer()
+    return layer if layer in ("tbb", "omp") else "serial"
+
+
+def _preload_tbb() -> None:
+    """Numba looks for libtbb where the system's loader does, which is not where its wheel puts it."""
+    try:
+        files = importlib.metadata.files("tbb") or []
+    except importlib.metadata.PackageNotFoundError:
+        return
+    for file in files:
+        if file.name in ("libtbb.so.12", "tbb12.dll", "libtbb.12.dylib"):
+            try:
+                ctypes.CDLL(os.path.realpath(file.locate()), mode=ctypes.RTLD_GLOBAL)
+            except OSError:
+                return
+
+
+@functools.cache
+def _start() -> Any:
+    if threading_layer() == "serial":
+        return None
+    address = llvm.address_of_symbol("numba_parallel_for")
+    words = [ctypes.c_int64] * 7 + [ctypes.c_int]  # function, args, dimensions, steps, data, two counts, threads
+    return ctypes.CFUNCTYPE(None, *words)(address) if address else None
+
+
+def _parallel_for() -> Any:
+    """Numba's parallel loop, or None where it can't be had (a forked child of an OpenMP process, for one)."""
+    if _forked and threading_layer() == "omp":
+        return None
+    return _start()
+
+
+def _after_fork() -> None:
+    global _forked
+    _forked = _start.cache_info().currsize > 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+# --- addresses -------------------------------------------------------------------------------------------------------
+
+
+def address_of(x: np.ndarray[Any, Any]) -> int:
+    """Where the first element of `x` lies, read from the array object itself: 0.15 us, x.ctypes.data takes 1.5."""
+    return ctypes.c_int64.from_address(id(x) + object.__basicsize__).value
+
+
+def _plain_address_of(x: np.ndarray[Any, Any]) -> int:
+    return int(x.ctypes.data)
+
+
+_probe = np.arange(3)
+if address_of(_probe) != _plain_address_of(_probe):  # another Python with another object header
+    address_of = _plain_address_of
