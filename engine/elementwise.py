@@ -101,8 +101,10 @@ class ElementwiseOp(Op):
         if any(type(a) is Sym for a in args):
             return expr.make(self.name, *args, *params.values())  # type: ignore[return-value]
         arrays, tensors, device, wanted = unwrap(self.name, args)
-        if any(type(a) in (float, int, bool) or a.dtype != arrays[0].dtype for a in arrays) or not is_float(
-            arrays[0].dtype
+        if (
+            any(type(a) in (float, int, bool) or a.dtype != arrays[0].dtype for a in arrays)
+            or not is_float(arrays[0].dtype)
+            or self.result == "integer"
         ):
             arrays = self._promoted(arrays, device)
         kernel = self._forward_kernels.get(device)
@@ -110,13 +112,13 @@ class ElementwiseOp(Op):
             kernel = self._forward_kernels[device] = get_backend(device).compile(self.forward)
         try:
             y = kernel(*arrays, *params.values())
-        except ValueError:
-            shapes = [np.shape(a) for a in arrays]
+        except ValueError as problem:
             try:
-                broadcast_shapes(*shapes)
+                broadcast_shapes(*(np.shape(a) for a in arrays))
             except ShapeError as e:
                 raise ShapeError(f"{self.name}: {e}") from None
-            raise
+            remedy = "; cast with .astype('float32')" if self.result == "number" else ""
+            raise ArgumentError(f"{self.name}: {str(problem).rstrip('.')}{remedy}") from None
         if is_anomaly_detected():
             check_finite_step(self.name, "forward", y)
         if wanted and self.differentiable and is_float(y.dtype) and is_grad_enabled():
@@ -154,8 +156,10 @@ class ElementwiseOp(Op):
     # -- backward
     def pull(self, node: Node, g: Any, create_graph: bool) -> Sequence[Any]:
         if create_graph:
+            xp, n = get_backend(g.device).xp, len(self.inputs)
             inputs, y = rebuild(node, True), result_of(node, True)
-            n = len(self.inputs)
+            # a weak scalar on its own would compute in the default dtype: here it takes the result's
+            inputs = [Tensor(xp.asarray(a, dtype=g.dtype)) if isinstance(a, (float, int)) else a for a in inputs]
             rules = zip(self.atom.vjp, node.parents, strict=False)
             pulled = [
                 None
@@ -241,6 +245,7 @@ def elementwise(
     kinks: Sequence[Kink] = (),
     invariants: Sequence[Callable[..., Any]] = (),
     errors: Sequence[tuple[Callable[..., Any], str]] = (),
+    ulps: int = 8,
     why: str = "",
     source: str = "",
     equations: tuple[str, ...] = (),
@@ -258,6 +263,7 @@ def elementwise(
                 every dtype stays; "bool"; "integer": floats are refused
     condition   the name of an input that is a truth value
     domain      where draws come from, one for all inputs or one each; `kinks` are kept away from and tested by value
+    ulps        how far `forward` may be from the definition, in float64 units in the last place over the domain
     special     {x or (x1, x2): y}: values met exactly
     """
     if definition is not None:
@@ -291,7 +297,7 @@ def elementwise(
     domains = (domain,) * len(names) if isinstance(domain, Domain) else tuple(domain)
     note = Note(
         why=why, source=source, equations=equations, special=special or {}, kinks=kinks, invariants=invariants,
-        domain=domains, errors=errors,
+        domain=domains, errors=errors, ulps=ulps,
     )  # fmt: skip
     return ElementwiseOp(name, note, atom, names, defaults, result, condition)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from .expr import ATOMS, Sym, expand, lift, topological, var, vjp
+from .expr import ATOMS, Sym, expand, lift, make, number, topological, var, vjp
 
 
 def _straight_line(
@@ -141,7 +141,8 @@ class Formula:
             if e.name == "var":
                 text[e] = e.args[0]
             elif e.name == "const":
-                text[e] = repr(e.args[0]) if isinstance(e.args[0], (bool, int)) else f"mp.mpf({float(e.args[0])!r})"
+                v = e.args[0]
+                text[e] = repr(v) if isinstance(v, (bool, int)) else KNOWN.get(v, ("", f"mp.mpf({float(v)!r})"))[1]
             else:  # nested, not in lines: only the arm that is taken is computed
                 text[e] = f"({(ATOMS[e.name].mpmath or '').format(*(text[a] for a in e.args))})"
         code = f"lambda {', '.join(self.inputs)}: {', '.join(text[o] for o in outs)}"
@@ -192,17 +193,23 @@ GREEK = {
     "delta": r"\delta",
     "eps": r"\epsilon",
     "lambd": r"\lambda",
+    "negative_slope": r"\alpha",
+    "threshold": r"\theta",
+    "value": "v",
 }
+# A float that is one of these is meant as it: in LaTeX, and to all digits in mpmath.
 KNOWN = {
-    math.sqrt(2 / math.pi): r"\sqrt{\tfrac{2}{\pi}}",
-    1 / math.sqrt(2): r"\tfrac{1}{\sqrt{2}}",
-    2 / math.sqrt(math.pi): r"\tfrac{2}{\sqrt{\pi}}",
-    1 / math.sqrt(math.pi): r"\tfrac{1}{\sqrt{\pi}}",
-    1 / math.sqrt(2 * math.pi): r"\tfrac{1}{\sqrt{2\pi}}",
-    math.log(2): r"\ln 2",
-    math.log(10): r"\ln 10",
-    math.pi: r"\pi",
-    0.5: r"\tfrac{1}{2}",
+    math.sqrt(2 / math.pi): (r"\sqrt{\tfrac{2}{\pi}}", "mp.sqrt(2 / mp.pi)"),
+    2 * math.sqrt(2 / math.pi): (r"\sqrt{\tfrac{8}{\pi}}", "mp.sqrt(8 / mp.pi)"),
+    1 / math.sqrt(2): (r"\tfrac{1}{\sqrt{2}}", "(1 / mp.sqrt(2))"),
+    2 / math.sqrt(math.pi): (r"\tfrac{2}{\sqrt{\pi}}", "(2 / mp.sqrt(mp.pi))"),
+    1 / math.sqrt(math.pi): (r"\tfrac{1}{\sqrt{\pi}}", "(1 / mp.sqrt(mp.pi))"),
+    1 / math.sqrt(2 * math.pi): (r"\tfrac{1}{\sqrt{2\pi}}", "(1 / mp.sqrt(2 * mp.pi))"),
+    math.log(2): (r"\ln 2", "mp.ln2"),
+    math.log(10): (r"\ln 10", "mp.ln10"),
+    math.pi: (r"\pi", "mp.pi"),
+    math.pi**2: (r"\pi^2", "mp.pi ** 2"),
+    0.5: (r"\tfrac{1}{2}", "mp.mpf(0.5)"),
 }
 
 
@@ -213,24 +220,44 @@ def latex(e: Sym, outer: int = -1) -> str:
         return GREEK.get(n, n if len(n) == 1 else rf"\mathrm{{{n}}}".replace("_", r"\_"))
     if e.name == "const":
         return _latex_number(e.args[0], outer)
-    if e.name == "multiply" and e.args[0] is e.args[1]:
-        return f"{latex(e.args[0], 9)}^2"
+    base, times = _as_power(e)
+    if times > 1:
+        return f"{_base(base)}^{times}"
+    if e.name == "multiply" and (factor := number(e.args[0])) is not None and factor < 0:
+        s = f"-{latex(make('multiply', -factor, e.args[1]), 3)}"
+        return rf"\left({s}\right)" if outer > 3 else s
     atom = ATOMS[e.name]
     closed = atom.precedence >= 9
     texts = []
     for i, a in enumerate(e.args):
         right_of_minus = e.name in ("subtract", "remainder", "floor_divide") and i == 1
-        base_of_power = e.name == "pow" and i == 0
-        inner = 9 if base_of_power else -1 if closed else atom.precedence + right_of_minus
-        texts.append(latex(a, inner))
+        base_of_power = e.name in ("pow", "square") and i == 0
+        leading_factor = e.name == "multiply" and i == 0  # (-a) b is -a b
+        inner = -1 if closed else atom.precedence + right_of_minus - leading_factor
+        texts.append(_base(a) if base_of_power else latex(a, inner))
     s = atom.latex.format(*texts)
     return rf"\left({s}\right)" if atom.precedence < outer else s
+
+
+def _as_power(e: Sym) -> tuple[Sym, int]:
+    """b and n where e is the product of n factors b."""
+    if e.name == "multiply":
+        (a, m), (b, n) = map(_as_power, e.args)
+        if a is b:
+            return a, m + n
+    return e, 1
+
+
+def _base(e: Sym) -> str:
+    """The base of a power: in brackets, unless it is a name, a number or closed by a bracket of its own."""
+    s = latex(e, 9)
+    return s if e.name in ("var", "const") or s.endswith((r"\right)", r"\right|")) else rf"\left({s}\right)"
 
 
 def _latex_number(v: Any, outer: int) -> str:
     if isinstance(v, bool):
         return rf"\text{{{str(v).lower()}}}"
-    for known, text in KNOWN.items():
+    for known, (text, _) in KNOWN.items():
         if abs(v - known) < 1e-12:
             return text
     if v != v:

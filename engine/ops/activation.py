@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError
-from ..op import composite, elementwise
+from ..op import ElementwiseOp, composite, elementwise
 from ..samples import Draw, Kink, interval, kink
 from ..shapes import normalize_axis
 from ..tensor import Tensor
@@ -19,7 +19,7 @@ from .trigonometric import cosh, cosine_lag, tanh
 
 inf, nan = math.inf, math.nan
 
-# ------------------------------------------------------------------------------------------------ made of straight pieces
+# ---------------------------------------------------------------------------------------------- made of straight pieces
 relu = elementwise(
     "relu",
     definition=lambda x: maximum(x, 0),
@@ -121,8 +121,8 @@ softshrink = elementwise(
     invariants=[lambda f, x: (f(-x), -f(x)), lambda f, x: abs(f(x)) <= abs(x)],
 )  # fmt: skip
 
-# ------------------------------------------------------------------------------------------------ the sigmoid and its integral
-sigmoid = elementwise(
+# ----------------------------------------------------------------------------------------- the sigmoid and its integral
+sigmoid: ElementwiseOp = elementwise(
     "sigmoid",
     definition=lambda x: 1 / (1 + exp(-x)),
     forward=lambda x: where(x > 0, 1, exp(-abs(x))) / (1 + exp(-abs(x))),
@@ -132,7 +132,8 @@ sigmoid = elementwise(
         "takes σ(-x) for 1 - y, which rounds to 0 from x = 37 on",
     equations=("E12",),
     special={0.0: 0.5, 1e3: 1.0, -1e3: 0.0, inf: 1.0, -inf: 0.0, nan: nan},
-    invariants=[lambda f, x: (f(x) + f(-x), x * 0 + 1), lambda f, x: (f(-x), exp(-x) * f(x)), lambda f, x: (2 * f(2 * x), 1 + tanh(x))],
+    invariants=[lambda f, x: (f(x) + f(-x), x * 0 + 1), lambda f, x: (f(-x), exp(-x) * f(x)),
+                lambda f, x: (2 * f(2 * x), 1 + tanh(x))],
 )  # fmt: skip
 
 softplus = elementwise(
@@ -166,7 +167,8 @@ logaddexp = elementwise(
     latex=r"\log\left(e^{{{0}}} + e^{{{1}}}\right)",
     vjp=[lambda g, a, b, y: g * sigmoid(a - b), lambda g, a, b, y: g * sigmoid(b - a)],
     why="the larger one is taken out of the logarithm, so no exp overflows; equal infinities never meet in a - b",
-    special={(1e3, -1e3): 1e3, (-inf, 2.0): 2.0, (-inf, -inf): -inf, (inf, inf): inf, (inf, -inf): inf, (nan, 1.0): nan},
+    special={(1e3, -1e3): 1e3, (-inf, 2.0): 2.0, (-inf, -inf): -inf, (inf, inf): inf, (inf, -inf): inf,
+             (nan, 1.0): nan},
     invariants=[lambda f, a, b: (f(a, b), f(b, a)), lambda f, a, b: (f(a + 1, b + 1), f(a, b) + 1)],
 )  # fmt: skip
 
@@ -202,7 +204,7 @@ gelu = elementwise(
     definition=lambda x: x * (0.5 * (1 + erf(ROOT_HALF * x))),
     forward=lambda x: 0.5 * x * erfc(-ROOT_HALF * x),
     latex=r"{0} \, \Phi\left({0}\right)", precedence=4,
-    vjp=[lambda g, x, y: g * (0.5 * erfc(-ROOT_HALF * x) + x * DENSITY * exp(-0.5 * x * x))],  # Φ(x) + x φ(x)
+    vjp=[lambda g, x, y: g * (0.5 * erfc(-ROOT_HALF * x) + x * DENSITY * exp(-0.5 * x**2))],  # Φ(x) + x φ(x)
     why="1 + erf cancels for x < 0 and is 0 from -8 on; erfc keeps the tail",
     source="Hendrycks and Gimpel, Gaussian Error Linear Units, 2016, section 2",
     special={0.0: 0.0, 1e3: 1e3, -1e3: -0.0, inf: inf, nan: nan, **_GATE_AT_MINUS_INF},
@@ -212,21 +214,25 @@ gelu = elementwise(
 
 def _bend(x: Any) -> Any:
     """2u with u = √(2/π) (x + 0.044715 x³): (1 + tanh u) / 2 = σ(2u) is close to Φ(x)."""
-    return 2 * ROOT_2_BY_PI * x * (1 + 0.044715 * x * x)
+    return 2 * ROOT_2_BY_PI * x * (1 + 0.044715 * x**2)
+
+
+def _bend_slope(x: Any) -> Any:
+    return 2 * ROOT_2_BY_PI * (1 + 3 * 0.044715 * x**2)
 
 
 gelu_tanh = elementwise(
     "gelu_tanh",
     definition=lambda x: 0.5 * x * (1 + tanh(ROOT_2_BY_PI * (x + 0.044715 * x**3))),
     forward=lambda x: x * sigmoid(_bend(x)),
-    vjp=[lambda g, x, y: g * sigmoid(_bend(x)) * (1 + x * sigmoid(-_bend(x)) * 2 * ROOT_2_BY_PI * (1 + 0.134145 * x * x))],
+    vjp=[lambda g, x, y: g * sigmoid(_bend(x)) * (1 + x * sigmoid(-_bend(x)) * _bend_slope(x))],
     why="(1 + tanh u) / 2 = σ(2u): 1 + tanh cancels for x < 0, the sigmoid keeps the tail",
     source="Hendrycks and Gimpel, Gaussian Error Linear Units, 2016, section 2",
     special={0.0: 0.0, 1e3: 1e3, -1e3: -0.0, inf: inf, nan: nan, **_GATE_AT_MINUS_INF},
     invariants=[lambda f, x: (f(x) - f(-x), x), lambda f, x: abs(f(x) - gelu(x)) < 1e-3],
 )  # fmt: skip
 
-# ------------------------------------------------------------------------------------------------ exponential to the left of 0
+# ----------------------------------------------------------------------------------------- exponential to the left of 0
 # exp and expm1 see min(x, 0): the arm that isn't taken must not overflow, or its derivative would be 0 times inf.
 elu = elementwise(
     "elu",
@@ -284,7 +290,7 @@ tanhshrink = elementwise(
     definition=lambda x: x - tanh(x),
     forward=lambda x: where(abs(x) < 1, x * square(x) * cosine_lag(square(x)) / cosh(x), x - tanh(x)),
     vjp=[lambda g, x, y: g * square(tanh(x))],
-    why="x - tanh x = (x cosh x - sinh x) / cosh x, of which the numerator is a series of positive terms: nothing cancels",
+    why="x - tanh x = (x cosh x - sinh x) / cosh x, whose numerator is a series of positive terms",
     special={0.0: 0.0, inf: inf, -inf: -inf, 1e3: 999.0, nan: nan},
     invariants=[lambda f, x: (f(-x), -f(x)), lambda f, x: (f(x) + tanh(x), x)],
 )  # fmt: skip
@@ -310,7 +316,7 @@ def _reference_glu(x: Any, axis: int = -1) -> Any:
     source="Dauphin et al., Language Modeling with Gated Convolutional Networks, 2017, equation 1",
     samples=_sample_glu,
     reference=_reference_glu,
-    errors=[(lambda f: f([1.0, 2.0, 3.0]), r"glu: axis -1 has length 3; it is cut into two halves, so it must be even")],
+    errors=[(lambda f: f([1.0, 2.0, 3.0]), "glu: axis -1 has length 3; it is cut into two halves, so it must be even")],
 )
 def glu(x: Tensor, axis: int = -1) -> Tensor:
     """The first half along `axis`, gated by the second: (..., 2C, ...) -> (..., C, ...).

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from ..op import elementwise
+from ..op import ElementwiseOp, elementwise
 from ..samples import Kink, interval, kink, nonzero
 from ..samples import positive as above_zero
 from ..samples import real as anywhere
@@ -59,7 +59,7 @@ positive = elementwise(
     invariants=[lambda f, x: (f(x), x)],
 )  # fmt: skip
 
-# ------------------------------------------------------------------------------------------------ powers, reciprocals, roots
+# ------------------------------------------------------------------------------------------- powers, reciprocals, roots
 square = elementwise(
     "square",
     definition=lambda x: x * x,
@@ -104,7 +104,7 @@ sign = elementwise(
     invariants=[lambda f, x: (f(x) * abs(x), x), lambda f, x: (f(f(x)), f(x))],
 )  # fmt: skip
 
-abs = elementwise(
+abs: ElementwiseOp = elementwise(
     "abs", numpy="np.abs", mpmath="abs", cuda="abs", latex=r"\left|{0}\right|", result="number",
     vjp=[lambda g, x, y: g * sign(x)],
     special={-1.5: 1.5, -0.0: 0.0, -inf: inf, nan: nan},
@@ -112,18 +112,19 @@ abs = elementwise(
     invariants=[lambda f, x: (f(-x), f(x)), lambda f, x: f(x) >= 0],
 )  # fmt: skip
 
-copysign = elementwise(
+copysign: ElementwiseOp = elementwise(
     "copysign",
     definition=lambda a, b: abs(a) * where(b < 0, -1, 1),
-    numpy="np.copysign", cuda="copysign", latex=r"\left|{0}\right| \operatorname{{sign}}\left({1}\right)",
+    numpy="np.copysign", cuda="copysign",
     vjp=[lambda g, a, b, y: g * sign(a) * copysign(1.0, b), lambda g, a, b, y: 0.0],
     why="the sign bit of b is copied, so -0 counts as negative",
-    special={(3.0, -2.0): -3.0, (-3.0, 0.0): 3.0, (2.0, -0.0): -2.0, (0.0, -1.0): -0.0, (inf, -1.0): -inf, (nan, 1.0): nan},
+    special={(3.0, -2.0): -3.0, (-3.0, 0.0): 3.0, (2.0, -0.0): -2.0, (0.0, -1.0): -0.0, (inf, -1.0): -inf,
+             (nan, 1.0): nan},
     kinks=[Kink(lambda a, b: a, (0.0, 1.0), (0.0, 0.0)), Kink(lambda a, b: b)],
     invariants=[lambda f, a, b: (f(a, b), f(-a, b)), lambda f, a, b: (f(f(a, b), a), a)],
 )  # fmt: skip
 
-# ------------------------------------------------------------------------------------------------ rounding: flat, but for the steps
+# ------------------------------------------------------------------------------------ rounding: flat, but for the steps
 _STEP_AT_WHOLE = [Kink(lambda x: (x + 0.5) % 1 - 0.5, (2.0,), (0.0,))]
 
 floor = elementwise(
@@ -153,7 +154,8 @@ trunc = elementwise(
 )  # fmt: skip
 
 round = elementwise(
-    "round", numpy="np.round", mpmath="mp.nint", cuda="rint", latex=r"\operatorname{{round}}\left({0}\right)", result="any",
+    "round", numpy="np.round", mpmath="mp.nint", cuda="rint", latex=r"\operatorname{{round}}\left({0}\right)",
+    result="any",
     vjp=[lambda g, x, y: 0.0],
     why="halves go to the even neighbour: rounding up would push every mean upwards",
     special={0.5: 0.0, 1.5: 2.0, 2.5: 2.0, -0.25: -0.0, 0.49999999999999994: 0.0, inf: inf, nan: nan},
@@ -167,7 +169,7 @@ _STEP_OF_QUOTIENT = [Kink(lambda a, b: (a / b + 0.5) % 1 - 0.5)]
 floor_divide = elementwise(
     "floor_divide",
     definition=lambda a, b: floor(a / b),
-    numpy="np.floor_divide", result="number",
+    numpy="np.floor_divide", latex=r"\left\lfloor \frac{{{0}}}{{{1}}} \right\rfloor", result="number",
     vjp=[lambda g, a, b, y: 0.0, lambda g, a, b, y: 0.0],
     domain=[anywhere, nonzero], kinks=_STEP_OF_QUOTIENT,
     special={(5.5, 2.0): 2.0, (-5.5, 2.0): -3.0, (5.5, -2.0): -3.0, (1.0, 0.0): inf, (0.0, 0.0): nan},
@@ -187,7 +189,7 @@ remainder = elementwise(
     invariants=[lambda f, a, b: (f(a, b) + b * floor_divide(a, b), a)],
 )  # fmt: skip
 
-# ------------------------------------------------------------------------------------------------ mixtures of two numbers
+# ---------------------------------------------------------------------------------------------- mixtures of two numbers
 lerp = elementwise(
     "lerp",
     definition=lambda a, b, t: a + t * (b - a),
@@ -217,11 +219,12 @@ nextafter = elementwise(
     mpmath="{0} + mp.sign({1} - {0}) * mp.ldexp(1, max(-1074, mp.frexp({0})[1] - 53"
            " - (abs(mp.frexp({0})[0]) == 0.5 and mp.sign({1} - {0}) == -mp.sign({0}))))",
     vjp=[],
-    special={(1.0, 2.0): 1.0 + 2.0**-52, (1.0, 0.0): 1.0 - 2.0**-53, (0.0, 1.0): 5e-324, (2.0, 2.0): 2.0, (nan, 1.0): nan},
+    special={(1.0, 2.0): 1.0 + 2.0**-52, (1.0, 0.0): 1.0 - 2.0**-53, (0.0, 1.0): 5e-324, (2.0, 2.0): 2.0,
+             (nan, 1.0): nan},
     invariants=[lambda f, a, b: (f(f(a, b), a), a), lambda f, a, b: (f(a, b) > a) == (b > a)],
 )  # fmt: skip
 
-# ------------------------------------------------------------------------------------------------ names for real numbers
+# ----------------------------------------------------------------------------------------------- names for real numbers
 # The array API has them for complex numbers too; a real one is its own conjugate and its own real part.
 real = elementwise(
     "real",
@@ -241,7 +244,8 @@ conj = elementwise(
 )  # fmt: skip
 
 imag = elementwise(
-    "imag", numpy="np.zeros_like", mpmath="0 * {0}", cuda="T(0)", latex=r"\operatorname{{Im}}\left({0}\right)", result="any",
+    "imag", numpy="np.zeros_like", mpmath="0 * {0}", cuda="T(0)", latex=r"\operatorname{{Im}}\left({0}\right)",
+    result="any",
     vjp=[lambda g, x, y: 0.0],
     special={-1.5: 0.0, inf: 0.0},
 )  # fmt: skip

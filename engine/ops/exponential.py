@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from ..op import elementwise
+from ..op import ElementwiseOp, elementwise
 from ..samples import interval, positive, real
+from .arithmetic import square
 from .comparison import where
 
 inf, nan = math.inf, math.nan
@@ -78,7 +79,8 @@ xlogy = elementwise(
     forward=lambda a, b: where((a == 0) & (b == b), 0, a * log(b)),
     latex=r"{0} \, \log\left({1}\right)", precedence=4,
     # log and 1/b see a harmless 1 where 0 log 0 has been set to 0.
-    vjp=[lambda g, a, b, y: g * log(where((a == 0) & (b <= 0), 1, b)), lambda g, a, b, y: g * (a / where((a == 0) & (b <= 0), 1, b))],
+    vjp=[lambda g, a, b, y: g * log(where((a == 0) & (b <= 0), 1, b)),
+         lambda g, a, b, y: g * (a / where((a == 0) & (b <= 0), 1, b))],
     why="0 log 0 is 0, the limit, as entropies need it",
     domain=[real, positive],
     special={(0.0, 0.0): 0.0, (0.0, inf): 0.0, (1.0, 0.0): -inf, (0.0, nan): nan, (2.0, 1.0): 0.0},
@@ -86,15 +88,16 @@ xlogy = elementwise(
 )  # fmt: skip
 
 # ------------------------------------------------------------------------------------------------ powers
-pow = elementwise(
+pow: ElementwiseOp = elementwise(
     "pow", inputs="a b", numpy="np.power", mpmath="mp.power", cuda="pow", latex="{{{0}}}^{{{1}}}", result="number",
     # d a^0 = 0 at a = 0 too, and 0^b stays 0 as b > 0 moves: the base 1 stands in where 0^-1 or log 0 would answer.
     vjp=[lambda g, a, b, y: g * b * pow(where(b == 0, 1, a), b - 1),
          lambda g, a, b, y: g * y * log(where((a == 0) & (b >= 0), 1, a))],
     domain=[positive, real],
-    special={(2.0, 10.0): 1024.0, (0.0, 0.0): 1.0, (0.0, -1.0): inf, (-2.0, 3.0): -8.0, (-2.0, 0.5): nan, (nan, 0.0): 1.0,
-             (1.0, nan): 1.0, (0.5, inf): 0.0, (-1.0, inf): 1.0, (10.0, 400.0): inf},
+    special={(2.0, 10.0): 1024.0, (0.0, 0.0): 1.0, (0.0, -1.0): inf, (-2.0, 3.0): -8.0, (-2.0, 0.5): nan,
+             (nan, 0.0): 1.0, (1.0, nan): 1.0, (0.5, inf): 0.0, (-1.0, inf): 1.0, (10.0, 400.0): inf},
     invariants=[lambda f, a, b: (f(a, b) * f(a, -b), a / a + 0 * b), lambda f, a, b: (f(a, b), exp(b * log(a)))],
+    errors=[(lambda f: f([2, 3], -1), r"pow: Integers to negative integer powers are not allowed; cast with \.astype")],
 )  # fmt: skip
 
 # ------------------------------------------------------------------------------------------------ the error function
@@ -102,7 +105,7 @@ TWO_BY_ROOT_PI = 2 / math.sqrt(math.pi)
 
 erf = elementwise(
     "erf", numpy="special.erf", mpmath="mp.erf", cuda="erf",
-    vjp=[lambda g, x, y: g * TWO_BY_ROOT_PI * exp(-x * x)],
+    vjp=[lambda g, x, y: g * TWO_BY_ROOT_PI * exp(-square(x))],
     source="NIST Digital Library of Mathematical Functions, 7.2.1",
     special={-0.0: -0.0, 30.0: 1.0, inf: 1.0, -inf: -1.0, nan: nan},
     invariants=[lambda f, x: (f(-x), -f(x))],
@@ -110,7 +113,7 @@ erf = elementwise(
 
 erfc = elementwise(
     "erfc", numpy="special.erfc", mpmath="mp.erfc", cuda="erfc",
-    vjp=[lambda g, x, y: -g * TWO_BY_ROOT_PI * exp(-x * x)],
+    vjp=[lambda g, x, y: -g * TWO_BY_ROOT_PI * exp(-square(x))],
     why="1 - erf(x) is 0 from x = 6 on; this falls to 1e-300 before it is",
     source="NIST Digital Library of Mathematical Functions, 7.2.2",
     special={0.0: 1.0, 40.0: 0.0, inf: 0.0, -inf: 2.0, nan: nan},
