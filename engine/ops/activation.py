@@ -15,7 +15,7 @@ from ..tensor import Tensor
 from .arithmetic import abs, sign, square
 from .comparison import clamp, maximum, minimum, where
 from .exponential import erf, erfc, exp, expm1, log, log1p
-from .trigonometric import cosh, cosine_lag, tanh
+from .trigonometric import cosh, cosine_lag, sech, tanh
 
 inf, nan = math.inf, math.nan
 
@@ -190,7 +190,7 @@ mish = elementwise(
     "mish",
     definition=lambda x: x * tanh(log(1 + exp(x))),
     forward=lambda x: x * tanh(softplus(x)),
-    vjp=[lambda g, x, y: g * (tanh(softplus(x)) + x * sigmoid(x) / square(cosh(softplus(x))))],
+    vjp=[lambda g, x, y: g * (tanh(softplus(x)) + x * sigmoid(x) * square(sech(softplus(x))))],
     why="softplus neither overflows nor loses its left tail",
     source="Misra, Mish: A Self Regularized Non-Monotonic Activation Function, 2019, equation 1",
     special={0.0: 0.0, 1e3: 1e3, -1e3: -0.0, inf: inf, nan: nan, **_GATE_AT_MINUS_INF},

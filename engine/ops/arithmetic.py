@@ -244,7 +244,7 @@ conj = elementwise(
 )  # fmt: skip
 
 imag = elementwise(
-    "imag", numpy="np.zeros_like", mpmath="0 * {0}", cuda="T(0)", latex=r"\operatorname{{Im}}\left({0}\right)",
+    "imag", numpy="np.zeros_like", mpmath="0 * {0}", cuda="({0}, T(0))", latex=r"\operatorname{{Im}}\left({0}\right)",
     result="any",
     vjp=[lambda g, x, y: 0.0],
     special={-1.5: 0.0, inf: 0.0},

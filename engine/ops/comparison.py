@@ -109,7 +109,7 @@ minimum: ElementwiseOp = elementwise(
 clamp = elementwise(
     "clamp",
     definition=lambda x, lo, hi: minimum(maximum(x, lo), hi),
-    numpy="np.clip", cuda="{0} > {2} ? {2} : {0} < {1} ? {1} : {0}", result="any",
+    numpy="np.clip", result="any",
     vjp=[lambda g, x, lo, hi, y: where((x >= lo) & (x <= hi), g, 0),
          lambda g, x, lo, hi, y: where((x < lo) & (lo < hi), g, 0),
          lambda g, x, lo, hi, y: where((x > hi) | (lo > hi), g, 0)],

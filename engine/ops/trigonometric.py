@@ -86,11 +86,22 @@ cosh: ElementwiseOp = elementwise(
     invariants=[lambda f, x: (f(-x), f(x)), lambda f, x: (f(2 * x), 2 * f(x) ** 2 - 1)],
 )  # fmt: skip
 
-tanh = elementwise(
+sech = elementwise(
+    "sech",
+    definition=lambda x: 1 / cosh(x),
+    forward=lambda x: 2 * exp(-abs(x)) / (1 + exp(-2 * abs(x))),
+    mpmath="mp.sech", latex=r"\operatorname{{sech}}\left({0}\right)",
+    vjp=[lambda g, x, y: -g * y * tanh(x)],
+    why="cosh overflows where 1 / cosh is still a number, and infinities would meet zeros in the next derivative",
+    special={0.0: 1.0, 1e3: 0.0, -1e3: 0.0, inf: 0.0, -inf: 0.0, nan: nan},
+    invariants=[lambda f, x: (f(-x), f(x)), lambda f, x: (f(x) ** 2 + tanh(x) ** 2, x * 0 + 1)],
+)  # fmt: skip
+
+tanh: ElementwiseOp = elementwise(
     "tanh",
     definition=lambda x: (exp(x) - exp(-x)) / (exp(x) + exp(-x)),
     numpy="np.tanh", mpmath="mp.tanh", cuda="tanh", latex=r"\tanh\left({0}\right)",
-    vjp=[lambda g, x, y: g / square(cosh(x))],
+    vjp=[lambda g, x, y: g * square(sech(x))],
     why="no exp overflows, and near 0 nothing cancels. The derivative is not 1 - y*y, which loses its tails",
     equations=("E13",),
     special={-0.0: -0.0, 1e3: 1.0, -1e3: -1.0, inf: 1.0, -inf: -1.0, nan: nan},
@@ -148,6 +159,11 @@ def _away(x: Any) -> Any:
     return where(abs(x) < 0.3, 1, x)
 
 
+def _near(x: Any) -> Any:
+    """x, but 0 where the series does not answer: the arm that isn't taken must not overflow."""
+    return where(abs(x) < 0.3, x, 0)
+
+
 sinc = elementwise(
     "sinc", mpmath="mp.sincpi", latex=r"\frac{{\sin\left(\pi \, {0}\right)}}{{\pi \, {0}}}",
     forward=lambda x: where(x == 0, 1, _sinpi(x) / (pi * where(x == 0, 1, x))),
@@ -162,7 +178,7 @@ sinc_slope: ElementwiseOp = elementwise(
     definition=lambda x: (cos(pi * x) - sinc(x)) / x,
     forward=lambda x: where(abs(x) < 0.3, -pi**2 * x * cosine_lag(-square(pi * x)), (_cospi(x) - sinc(x)) / _away(x)),
     latex=r"\operatorname{{sinc}}^\prime\left({0}\right)",
-    vjp=[lambda g, x, y: g * where(abs(x) < 0.3, -pi**2 * cosine_lag(-square(pi * x), lambda k: 2 * k - 1),
+    vjp=[lambda g, x, y: g * where(abs(x) < 0.3, -pi**2 * cosine_lag(-square(pi * _near(x)), lambda k: 2 * k - 1),
                                    -pi**2 * sinc(x) - 2 * y / _away(x))],
     why="cos πx - sinc x cancels near 0: there, its series",
     domain=interval(0.05, 4.0), special={0.0: 0.0, 1.0: -1.0, 2.0: 0.5, nan: nan},
