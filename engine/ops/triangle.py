@@ -1,0 +1,96 @@
+"""Triangles and diagonals of matrices; leading axes are carried along."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..backends import Array, backend_of
+from ..op import composite, op
+from ..samples import Draw
+from ..tensor import Tensor
+from .index import getitem
+from .reduce import sum as sum_
+
+
+def _sample(name: str) -> Any:
+    def draw_one(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
+        return [draw.array(draw.shape(2, 4))], {name: draw.integer(-3, 3)}
+
+    return draw_one
+
+
+_VECTOR = (lambda f: f(np.zeros(3)), r"x has 1 dimensions \(3,\), but x:\(\*B,N,M\) needs at least 2")
+
+
+@op(
+    "tril",
+    shapes="x:(*B,N,M) -> y:(*B,N,M)",
+    definition="y[i,j] = where(j <= i + k, x[i,j], 0)",
+    dtype="any",
+    samples=_sample("k"),
+    errors=[_VECTOR],
+)
+def tril(x: Array, *, k: int = 0) -> Array:
+    """The lower triangle: 0 above the k-th diagonal (0: the main one, above it positive).
+
+    Raises ShapeError for a vector.
+    """
+    return backend_of(x).xp.tril(x, k)
+
+
+@tril.vjp(saves=())
+def _(g, y, aux, x, *, k, needs):  # type: ignore[no-untyped-def]
+    return tril(g, k=k)
+
+
+@op(
+    "triu",
+    shapes="x:(*B,N,M) -> y:(*B,N,M)",
+    definition="y[i,j] = where(j >= i + k, x[i,j], 0)",
+    dtype="any",
+    samples=_sample("k"),
+    errors=[_VECTOR],
+)
+def triu(x: Array, *, k: int = 0) -> Array:
+    """The upper triangle: 0 below the k-th diagonal (0: the main one, above it positive).
+
+    Raises ShapeError for a vector.
+    """
+    return backend_of(x).xp.triu(x, k)
+
+
+@triu.vjp(saves=())
+def _(g, y, aux, x, *, k, needs):  # type: ignore[no-untyped-def]
+    return triu(g, k=k)
+
+
+@composite(
+    "diagonal",
+    shapes="x:(*B,N,M) -> y:(*B,D')",
+    definition="y[i] = x[i + max(-offset, 0), i + max(offset, 0)]",
+    samples=_sample("offset"),
+    errors=[_VECTOR],
+)
+def diagonal(x: Tensor, *, offset: int = 0) -> Tensor:
+    """The diagonal `offset` places right of the main one, of every matrix: (N,M) -> (D,). A copy.
+
+    Raises ShapeError for a vector.
+    """
+    diagonal.signature.check("diagonal", [x.shape])  # type: ignore[union-attr]
+    rows, columns = max(-offset, 0), max(offset, 0)
+    i = np.arange(max(min(x.shape[-2] - rows, x.shape[-1] - columns), 0))
+    return getitem(x, index=(..., i + rows, i + columns))
+
+
+@composite(
+    "trace",
+    shapes="x:(*B,N,M) -> y:(*B)",
+    definition="y = Sum(i, x[i, i + offset])",
+    samples=_sample("offset"),
+    errors=[_VECTOR],
+)
+def trace(x: Tensor, *, offset: int = 0) -> Tensor:
+    """The sum of the diagonal, of every matrix: (N,M) -> (). Raises ShapeError for a vector."""
+    return sum_(diagonal(x, offset=offset), axis=-1)
