@@ -1,0 +1,136 @@
+"""Layers that centre and scale what passes, then let the network choose its own centre and scale again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from engine import ops
+from engine.errors import ArgumentError
+from engine.parameter import Buffer
+from engine.shapes import normalize_axes
+from engine.tensor import Tensor
+
+from . import initializers, regularizers
+from .layer import Layer
+from .spec import InputSpec, known
+
+
+class BatchNormalization(Layer):
+    r"""Each channel (last axis) over the batch: (N, ..., C) -> (N, ..., C).
+
+    .. math::
+        y = \gamma \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta, \qquad
+        \mu' = m \mu' + (1 - m) \mu, \quad \sigma'^2 = m \sigma'^2 + (1 - m) \sigma^2
+
+    In training the mean μ and the variance σ² are the batch's, and the running ones (primed) follow with momentum m; in
+    use, and when frozen, the running ones take their place. The variance divides by the count, not by one less, for
+    both. Words and defaults are Keras 3's: momentum 0.99, epsilon 1e-3. [Ioffe and Szegedy, ICML 2015, algorithms 1, 2]
+    """
+
+    def __init__(
+        self,
+        axis: int = -1,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        moving_mean_initializer: Any = "zeros",
+        moving_variance_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if not 0 <= momentum <= 1:
+            raise ArgumentError(f"BatchNormalization: momentum is a share of the old value, 0 to 1, got {momentum}")
+        self.axis, self.momentum, self.epsilon, self.center, self.scale = axis, momentum, epsilon, center, scale
+        self.beta_initializer = initializers.get(beta_initializer)
+        self.gamma_initializer = initializers.get(gamma_initializer)
+        self.moving_mean_initializer = initializers.get(moving_mean_initializer)
+        self.moving_variance_initializer = initializers.get(moving_variance_initializer)
+        self.beta_regularizer = regularizers.get(beta_regularizer)
+        self.gamma_regularizer = regularizers.get(gamma_regularizer)
+        self.needs = InputSpec("(N,...,C)", at_least=2)
+        gamma = self.add_weight(None, self.gamma_initializer, regularizer=self.gamma_regularizer)
+        beta = self.add_weight(None, self.beta_initializer, regularizer=self.beta_regularizer)
+        self.gamma, self.beta = gamma if scale else None, beta if center else None
+        self.moving_mean = Buffer(initializer=self.moving_mean_initializer, dtype=self.dtype)
+        self.moving_variance = Buffer(initializer=self.moving_variance_initializer, dtype=self.dtype)
+
+    def build(self, input_shape: Any) -> None:
+        if self.axis not in (-1, len(input_shape) - 1):
+            raise ArgumentError(
+                f"{self.title}: channels are the last axis here, got axis={self.axis} for an input of "
+                f"{len(input_shape)} dimensions; put a Permute layer before and after"
+            )
+        C = known(self, "the number of channels", input_shape[-1])
+        for p in (self.gamma, self.beta, self.moving_mean, self.moving_variance):
+            if p is not None:
+                p.declare((C,))
+        self.needs.channels = C
+
+    def call(self, x: Tensor) -> Tensor:
+        if self.training and self.trainable:
+            return ops.batch_norm(x, self.gamma, self.beta, eps=self.epsilon, observe=self._follow)
+        mean, variance = self.moving_mean, self.moving_variance
+        return ops.batch_norm_inference(x, self.gamma, self.beta, mean, variance, eps=self.epsilon)
+
+    def _follow(self, mean: Any, variance: Any) -> None:
+        """Move the running statistics a little towards the batch's, (C,) each."""
+        m = self.momentum
+        self.moving_mean.assign(m * self.moving_mean.data + (1 - m) * mean)
+        self.moving_variance.assign(m * self.moving_variance.data + (1 - m) * variance)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return tuple(input_shape)
+
+
+class LayerNormalization(Layer):
+    r"""Each sample over its last axis (or the axes given): (N, ..., D) -> (N, ..., D), the same in training and in use.
+
+    .. math:: y = \gamma \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta
+
+    Words and defaults are Keras 3's: epsilon 1e-3. [Ba, Kiros and Hinton, arXiv 1607.06450, 2016, (4)]
+    """
+
+    def __init__(
+        self,
+        axis: int | Sequence[int] = -1,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.axis = axis if isinstance(axis, int) else tuple(axis)
+        self.epsilon, self.center, self.scale = epsilon, center, scale
+        self.beta_initializer = initializers.get(beta_initializer)
+        self.gamma_initializer = initializers.get(gamma_initializer)
+        self.beta_regularizer = regularizers.get(beta_regularizer)
+        self.gamma_regularizer = regularizers.get(gamma_regularizer)
+        self.needs = InputSpec("(N,...,D)", at_least=2)
+        gamma = self.add_weight(None, self.gamma_initializer, regularizer=self.gamma_regularizer)
+        beta = self.add_weight(None, self.beta_initializer, regularizer=self.beta_regularizer)
+        self.gamma, self.beta = gamma if scale else None, beta if center else None
+
+    def build(self, input_shape: Any) -> None:
+        axes = normalize_axes(self.title, self.axis, len(input_shape))
+        shape = [known(self, f"axis {a} of the input", input_shape[a]) for a in axes]
+        for p in (self.gamma, self.beta):
+            if p is not None:
+                p.declare(shape)
+        if axes == (len(input_shape) - 1,):
+            self.needs.channels = shape[0]
+
+    def call(self, x: Tensor) -> Tensor:
+        return ops.layer_norm(x, self.gamma, self.beta, axis=self.axis, eps=self.epsilon)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return tuple(input_shape)

@@ -1,0 +1,122 @@
+"""The arena: parameters, and what an optimiser remembers of each, side by side in flat buffers.
+
+An update is one formula on numbers, and a small network has dozens of small arrays. Packed end to end they are one long
+array, and a step is one pass of one kernel over it:
+
+    data   | kernel 0 | bias 0 | kernel 1 | ...      p.data is a view of its segment
+    grad   | ...                                     gradients are copied here, then clipped
+    m, v   | ...                                     one buffer for each thing remembered
+
+Nobody outside notices: a parameter that was given other memory meanwhile (loaded, moved, copied) is found by identity,
+and all are packed anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from engine.backends import Array, backend_of
+from engine.dtypes import float32, is_half
+from engine.expr import lift, var
+from engine.formula import Formula
+from engine.tensor import Tensor
+
+State = dict[str, Array]  # of one parameter: {"m": ..., "v": ...}, each of its shape
+
+
+class Arena:
+    """The parameters of one group that share a device and a dtype."""
+
+    def __init__(self, params: Sequence[Tensor], states: Sequence[State], slots: dict[str, float]) -> None:
+        """Pack them; `slots` gives the names and first values of what is remembered."""
+        xp, dtype = backend_of(params[0].data).xp, params[0].dtype
+        ends = np.cumsum([p.size for p in params]).tolist()
+        self.params, self.segments = list(params), list(map(slice, [0, *ends[:-1]], ends))
+        self.data, self.grad = xp.empty(ends[-1], dtype), xp.empty(ends[-1], dtype)
+        wide = float32 if is_half(dtype) else dtype  # 16 bits are too few to remember small changes
+        self.slots = {name: xp.full(ends[-1], first, wide) for name, first in slots.items()}
+        self.views = []
+        for p, state, segment in zip(params, states, self.segments, strict=True):
+            self.data[segment] = p.data.reshape(-1)
+            p.data = self.data[segment].reshape(p.shape)
+            self.views.append(p.data)
+            for name, buffer in self.slots.items():
+                if name in state:
+                    buffer[segment] = state[name].reshape(-1)
+                state[name] = buffer[segment].reshape(p.shape)
+
+    def collect(self, clip: Callable[[Array], Array] | None) -> list[slice]:
+        """Copy the gradients here. Returns the stretches of neighbours that have one and may learn.
+
+        Their values are about to change, so graphs that saved them are made to notice.
+        """
+        stretches: list[tuple[slice, list[Array]]] = []
+        for p, segment in zip(self.params, self.segments, strict=True):
+            if p.grad is None or not p.requires_grad:
+                continue
+            g = p.grad.data if clip is None else clip(p.grad.data)
+            if stretches and stretches[-1][0].stop == segment.start:
+                before, parts = stretches.pop()
+                stretches.append((slice(before.start, segment.stop), [*parts, g.reshape(-1)]))
+            else:
+                stretches.append((segment, [g.reshape(-1)]))
+            p.storage.bump()
+        for stretch, parts in stretches:
+            np.concatenate(parts, out=self.grad[stretch])
+        return [stretch for stretch, _ in stretches]
+
+
+# ------------------------------------------------------------------------------------------------ the kernel
+BLOCK = 1 << 14  # numbers at a time in NumPy: its temporaries stay in the core's cache
+
+
+class Update:
+    """A formula that replaces its first inputs by its results: new w, m, v = f(w, g, m, v, numbers)."""
+
+    def __init__(self, rule: Callable[..., Any], slots: Sequence[str], numbers: Sequence[str]) -> None:
+        """rule(w, g, *slots, **numbers) -> (w, *slots), of symbols. Before it, w is multiplied by the number `keep`."""
+        names = ("w", "g", *slots)
+        w, g, *memory = map(var, names)
+        outs = rule(var("keep") * w, g, *memory, **{n: var(n) for n in numbers})
+        outs = outs if isinstance(outs, tuple) else (outs,)
+        numbers = ("keep", *numbers)
+        self.formula = Formula((*names, *numbers), tuple(map(lift, outs)), tuple(numbers))
+        self.numbers = numbers
+        self._compiled: dict[Any, Callable[..., None]] = {}
+
+    def __call__(self, w: Array, g: Array, memory: Sequence[Array], numbers: dict[str, float]) -> None:
+        """Flat arrays of one length; w and memory are overwritten."""
+        run = self._compiled.get(w.dtype)
+        if run is None:
+            run = self._compiled[w.dtype] = self._lanes() if w.dtype == float32 else self._numpy(w.dtype)
+        run(w, g, memory, [numbers[n] for n in self.numbers])
+
+    def _lanes(self) -> Callable[..., None]:
+        """SIMD lanes, in place; NumPy where this machine can't make them."""
+        from engine.kernels.cpu import lane_cache
+
+        truths = [False] * len(self.formula.inputs)
+        kernel = lane_cache.function(self.formula, truths, flush=True) if lane_cache.enabled() else None
+        if kernel is None:
+            return self._numpy(float32)
+
+        def run(w: Array, g: Array, memory: Sequence[Array], numbers: list[float]) -> None:
+            kernel(w, g, *memory, *numbers, out=(w, *memory))
+
+        return run
+
+    def _numpy(self, dtype: Any) -> Callable[..., None]:
+        wide = float32 if is_half(dtype) else dtype
+        formula = self.formula.numpy(wide)
+
+        def run(w: Array, g: Array, memory: Sequence[Array], numbers: list[float]) -> None:
+            for i in range(0, w.size, BLOCK):
+                block = slice(i, i + BLOCK)
+                new = formula(*(a[block].astype(wide, copy=False) for a in (w, g, *memory)), *numbers)
+                for a, values in zip((w, *memory), new if isinstance(new, tuple) else (new,), strict=True):
+                    a[block] = values
+
+        return run

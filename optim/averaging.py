@@ -1,0 +1,105 @@
+r"""Averaged weights: a second set of values that trails the ones being trained, and often does better.
+
+    ema = EMA(model.parameters(), decay=0.999)
+    for batch in data:
+        ...
+        optimizer.step()
+        ema.update()
+    with ema.swapped():          # the model computes with the averages inside, and has its own weights back after
+        model.evaluate(...)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from engine.errors import ArgumentError, ShapeError
+from engine.tensor import Tensor
+
+from .arena import Update
+
+
+class Averaged:
+    r"""Base class: :math:`a \leftarrow a + \mathrm{rate} \cdot (w - a)`; a starts at w in the first `update`."""
+
+    def __init__(self, params: Iterable[Tensor]) -> None:
+        self.params = list({id(p): p for p in params}.values())
+        self.averages: list[np.ndarray] = []
+        self.updates = 0
+        self._follow = Update(lambda a, w, *, rate: a + rate * (w - a), (), ("rate",))
+
+    def rate(self, n: int) -> float:
+        """How far the average moves towards the weights in update n = 1, 2, ..."""
+        raise NotImplementedError
+
+    def update(self) -> None:
+        """Move the averages towards the weights; call it after each optimiser step (SWA: each epoch)."""
+        if not self.averages:
+            self.averages = [np.array(p.data) for p in self.params]
+        self.updates += 1
+        numbers = {"keep": 1.0, "rate": self.rate(self.updates)}
+        for a, p in zip(self.averages, self.params, strict=True):
+            self._follow(a.reshape(-1), p.data.reshape(-1), (), numbers)
+
+    @contextmanager
+    def swapped(self) -> Iterator[None]:
+        """Inside, the parameters hold the averages; after it their own values again, also after an error."""
+        own = [np.array(p.data) for p in self.params]
+        self.copy_to()
+        try:
+            yield
+        finally:
+            _write(self.params, own)
+
+    def copy_to(self) -> None:
+        """Put the averages into the parameters, for good."""
+        if not self.averages:
+            raise ArgumentError(f"{type(self).__name__}: there is no average yet; call update() after each step")
+        _write(self.params, self.averages)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"updates": self.updates, "averages": {str(i): np.array(a) for i, a in enumerate(self.averages)}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        averages = [np.array(state["averages"][str(i)]) for i in range(len(state["averages"]))]
+        shapes, wanted = [a.shape for a in averages], [p.shape for p in self.params]
+        if averages and shapes != wanted:
+            raise ShapeError(f"{type(self).__name__}.load_state_dict: averages of {shapes} for parameters of {wanted}")
+        self.updates, self.averages = int(state["updates"]), averages
+
+
+class EMA(Averaged):
+    r"""Exponential moving average, :math:`a \leftarrow \mathrm{decay} \cdot a + (1 - \mathrm{decay}) \, w`.
+
+    In the first updates the decay is :math:`\min(\mathrm{decay}, (1 + n) / (10 + n))`, so that the start is soon
+    forgotten. [Polyak and Juditsky 1992; the warm-up is that of TensorFlow's ExponentialMovingAverage]
+    """
+
+    def __init__(self, params: Iterable[Tensor], decay: float = 0.999) -> None:
+        super().__init__(params)
+        if not 0 <= decay < 1:
+            raise ArgumentError(f"EMA: decay is the share of the old average, 0 <= decay < 1, got {decay}")
+        self.decay = decay
+
+    def rate(self, n: int) -> float:
+        return 1 - min(self.decay, (1 + n) / (10 + n))
+
+
+class SWA(Averaged):
+    """The plain mean of all the weights at which `update` was called, once an epoch, say.
+
+    A model with batch normalisation then needs its running statistics anew. [Izmailov et al., UAI 2018, (1)]
+    """
+
+    def rate(self, n: int) -> float:
+        return 1 / n
+
+
+def _write(params: Iterable[Tensor], values: Iterable[np.ndarray]) -> None:
+    for p, v in zip(params, values, strict=True):
+        p.data[...] = v
+        p.storage.bump()
