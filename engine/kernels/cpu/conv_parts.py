@@ -41,6 +41,7 @@ def kernels(size: int) -> Kernels:
     words = make(dtype)
     NR, sweep, pack = words.NR, words.sweep, words.pack
     no_floor, zeros_memory = dtype(-np.inf), stack(NR * size)
+    fresh, add = np.int64(0), np.int64(-1)  # start from a row of numbers, or from C
 
     @device
     def input_of(s, x, scratch, image, images, row):  # type: ignore[no-untyped-def]
@@ -100,7 +101,7 @@ def kernels(size: int) -> Kernels:
                 for j in range(0, s[at.GROUP_F], NR):  # (m,depth) @ (depth,NR) -> (m,NR)
                     f, n = (group * s[at.GROUP_F] + j) * size, min(NR, s[at.GROUP_F] - j)
                     a_group = a + group * s[at.GROUP_C] * size
-                    sweep(a_group, pixels, taps, depth, panel, start + f, 0, floor, out + f, rows, m, n)
+                    sweep(a_group, pixels, taps, depth, panel, start + f, fresh, floor, out + f, rows, m, n)
                     panel += depth * NR * size
 
     def input_gradient(block, part):  # type: ignore[no-untyped-def]
@@ -130,7 +131,7 @@ def kernels(size: int) -> Kernels:
                         for j in range(0, s[at.GROUP_C], NR):  # (m,F) @ (F,NR) -> (m,NR), added where the tap meets x
                             c = corner + tap[t * s[at.GROUP_C]] + (group * s[at.GROUP_C] + j) * size
                             n, depth = min(NR, s[at.GROUP_C] - j), s[at.GROUP_F]
-                            sweep(a_group, rows, channels, depth, panel, c, -1, no_floor, c, pixels, m, n)
+                            sweep(a_group, rows, channels, depth, panel, c, add, no_floor, c, pixels, m, n)
                             panel += depth * NR * size
             if s[at.PADDED]:
                 crop(s, scratch, dx, image, images)

@@ -292,20 +292,35 @@ def _set(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     builder.store(args[2], builder.gep(span.data, [args[1]]))
 
 
-@device
-def array_at(block, slot, dtype):  # type: ignore[no-untyped-def]
+def _slot(builder: Any, block: Any, slot: Any, kind: Any) -> Any:
+    """Load one slot of an argument block."""
+    address = builder.add(block, builder.mul(slot, ir.IntType(64)(8)))
+    return builder.load(builder.inttoptr(address, kind.as_pointer()))
+
+
+@intrinsic
+def array_at(typing: Any, block: Any, slot: Any, dtype: Any) -> Any:
     """The array of an argument block that lies in `slot` and `slot + 1`."""
-    slots = view(block + 8 * slot, 2, np.int64)
-    return view(slots[0], slots[1], dtype)
+    result = Span(dtype.dtype)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        block, slot, _ = args
+        span = cgutils.create_struct_proxy(result)(context, builder)
+        address = _slot(builder, block, slot, ir.IntType(64))
+        span.data = builder.inttoptr(address, context.get_value_type(pointer(result.dtype)))
+        span.size = _slot(builder, block, builder.add(slot, ir.IntType(64)(1)), ir.IntType(64))
+        return span._getvalue()
+
+    return result(types.int64, types.int64, dtype), generate
 
 
-@device
-def number_at(block, slot):  # type: ignore[no-untyped-def]
-    """The integer in `slot` of an argument block."""
-    return view(block + 8 * slot, 1, np.int64)[0]
+@intrinsic
+def number_at(typing: Any, block: Any, slot: Any) -> Any:
+    """The integer in `slot` of an argument block; for an array, its address."""
+    return types.int64(types.int64, types.int64), lambda _, builder, __, args: _slot(builder, *args, ir.IntType(64))
 
 
-@device
-def real_at(block, slot):  # type: ignore[no-untyped-def]
+@intrinsic
+def real_at(typing: Any, block: Any, slot: Any) -> Any:
     """The float64 in `slot` of an argument block."""
-    return view(block + 8 * slot, 1, np.float64)[0]
+    return types.float64(types.int64, types.int64), lambda _, builder, __, args: _slot(builder, *args, ir.DoubleType())

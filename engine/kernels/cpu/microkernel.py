@@ -27,6 +27,7 @@ tables. No copy is ever made. B is packed: panels of NR columns, each (K, NR), c
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -80,6 +81,7 @@ class Words:
     pack: Callable[..., Any]
 
 
+@functools.cache
 def make(dtype: Any, tile: Tile | None = None) -> Words:
     """The micro-kernel and its surroundings for float32 or float64."""
     size = np.dtype(dtype).itemsize
