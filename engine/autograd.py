@@ -109,13 +109,13 @@ class Node:
     def __init__(
         self,
         op: Op,
-        parents: tuple[Node | Tensor | None, ...],
-        arrays: tuple[Array | None, ...],
-        metas: tuple[tuple[Shape, Any], ...],
+        parents: Sequence[Node | Tensor | None],
+        arrays: Sequence[Array | None],
+        metas: Sequence[tuple[Shape, Any]],
         params: dict[str, Any],
         y: Array | None,
         aux: Any,
-        versions: tuple[tuple[Storage, int], ...],
+        versions: Sequence[tuple[Storage, int]],
         shape: Shape,
     ) -> None:
         self.op, self.parents, self.arrays, self.metas, self.params = op, parents, arrays, metas, params
@@ -181,7 +181,7 @@ def _walk(
                 heapq.heappush(heap, (-receiver.time, receiver))
         else:
             leaves[key] = receiver
-        bar[key] = bar[key] + g if key in bar else g
+        bar[key] = _plus(bar[key], g) if key in bar else g
 
     for tensor, g in roots:
         if tensor.node is not None or tensor.requires_grad:
@@ -210,6 +210,12 @@ def _walk(
         g = bar[key]
         kept[key] = _apply_hooks(leaf._hooks, g, create_graph) if leaf._hooks else g
     return kept, leaves
+
+
+def _plus(a: Any, b: Any) -> Any:
+    """a + b. Of two arrays without axes NumPy makes a scalar; a cotangent stays an array."""
+    total = a + b
+    return np.asarray(total) if isinstance(total, np.generic) else total
 
 
 def _behind(node: Node, useful: set[int] | None, wanted: set[int]) -> bool:
@@ -310,7 +316,7 @@ def backward(y: Tensor, gradient: Any = None, *, retain_graph: bool | None = Non
     kept, leaves = _walk([(y, g)], targets=None, create_graph=create_graph, retain_graph=retain)
     for key, leaf in leaves.items():
         g = kept[key] if isinstance(kept[key], Tensor) else Tensor(kept[key])
-        leaf.grad = g if leaf.grad is None else leaf.grad + g if create_graph else Tensor(leaf.grad.data + g.data)
+        leaf.grad = g if leaf.grad is None else leaf.grad + g if create_graph else Tensor(_plus(leaf.grad.data, g.data))
 
 
 def grad(

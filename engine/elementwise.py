@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -39,7 +40,7 @@ class ElementwiseOp(Op):
         self.inputs, self.params, self.result, self.atom, self.condition = inputs, params, result, atom, condition
         self.differentiable = any(v is not None for v in atom.vjp)
         self._forward_kernels: dict[str, Callable[..., Any]] = {}
-        self._pull_kernels: dict[tuple[str, int], Callable[..., Any]] = {}
+        self._pullers: dict[str, list[Callable[[tuple[Any, ...]], Any] | None]] = {}
 
     # -- the formulas, traced when first wanted
     def _trace(self, f: Callable[..., Any] | None) -> Formula:
@@ -83,47 +84,62 @@ class ElementwiseOp(Op):
 
     # -- forward
     def __call__(self, *args: Any, **params: Any) -> Tensor:
-        n = len(self.inputs)
-        if self.params:
-            if len(args) > n:
-                params = dict(zip(self.params, args[n:], strict=False)) | params
-                args = args[:n]
-            if params.keys() - self.params.keys():
-                unknown = sorted(params.keys() - self.params.keys())
-                raise ArgumentError(f"{self.name}: unknown argument {unknown}; it takes {list(self.params)}")
-            params = {**self.params, **params}
-        elif params:
-            raise ArgumentError(
-                f"{self.name}: unknown argument {sorted(params)}; it takes only its inputs {self.inputs}"
-            )
-        if len(args) != n:
-            raise ArgumentError(f"{self.name}: takes {n} inputs ({', '.join(self.inputs)}), got {len(args)}")
-        if any(type(a) is Sym for a in args):
-            return expr.make(self.name, *args, *params.values())  # type: ignore[return-value]
-        arrays, tensors, device, wanted = unwrap(self.name, args)
-        if (
-            any(type(a) in (float, int, bool) or a.dtype != arrays[0].dtype for a in arrays)
-            or not is_float(arrays[0].dtype)
-            or self.result == "integer"
-        ):
+        if params or self.params or len(args) != len(self.inputs):
+            args, params = self._bind(args, params)
+        arrays: list[Any] = []
+        uniform, wanted, dtype = True, False, None
+        for a in args:  # the common case in one pass: tensors of one float dtype on the CPU
+            if not isinstance(a, Tensor) or type(a.data) is not np.ndarray:
+                uniform = False
+                break
+            data = a.data
+            if dtype is None:
+                dtype = data.dtype
+            uniform = uniform and data.dtype is dtype
+            arrays.append(data)
+            wanted = wanted or a.requires_grad
+        tensors: Sequence[Tensor | None] = args
+        device = "cpu"
+        if not uniform or dtype is None or dtype.kind != "f" or self.result == "integer" or self.condition:
+            if any(type(a) is Sym for a in args):
+                return expr.make(self.name, *args, *params.values())  # type: ignore[return-value]
+            arrays, tensors, device, wanted = unwrap(self.name, args)
             arrays = self._promoted(arrays, device)
         kernel = self._forward_kernels.get(device)
         if kernel is None:
             kernel = self._forward_kernels[device] = get_backend(device).compile(self.forward)
         try:
-            y = kernel(*arrays, *params.values())
+            y = kernel(*arrays, *params.values()) if params else kernel(*arrays)
         except ValueError as problem:
-            try:
-                broadcast_shapes(*(np.shape(a) for a in arrays))
-            except ShapeError as e:
-                raise ShapeError(f"{self.name}: {e}") from None
-            remedy = "; cast with .astype('float32')" if self.result == "number" else ""
-            raise ArgumentError(f"{self.name}: {str(problem).rstrip('.')}{remedy}") from None
+            raise self._explained(problem, arrays) from None
         if is_anomaly_detected():
             check_finite_step(self.name, "forward", y)
         if wanted and self.differentiable and is_float(y.dtype) and is_grad_enabled():
             return record(self, y, None, arrays, tensors, params, self.keep, self.keep_y)
         return Tensor(y)
+
+    def _bind(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Inputs and complete parameters; parameters may come by position, after the inputs."""
+        n = len(self.inputs)
+        if self.params and len(args) > n:
+            params = dict(zip(self.params, args[n:], strict=False)) | params
+            args = args[:n]
+        unknown = sorted(params.keys() - self.params.keys())
+        if unknown:
+            takes = list(self.params) if self.params else f"only its inputs {self.inputs}"
+            raise ArgumentError(f"{self.name}: unknown argument {unknown}; it takes {takes}")
+        if len(args) != n:
+            raise ArgumentError(f"{self.name}: takes {n} inputs ({', '.join(self.inputs)}), got {len(args)}")
+        return args, {**self.params, **params}
+
+    def _explained(self, problem: ValueError, arrays: Sequence[Any]) -> ArgumentError | ShapeError:
+        """What NumPy's complaint means here."""
+        try:
+            broadcast_shapes(*(np.shape(a) for a in arrays))
+        except ShapeError as e:
+            return ShapeError(f"{self.name}: {e}")
+        remedy = "; cast with .astype('float32')" if self.result == "number" else ""
+        return ArgumentError(f"{self.name}: {str(problem).rstrip('.')}{remedy}")
 
     def _promoted(self, arrays: list[Any], device: str) -> list[Any]:
         """Inputs in the dtype they are computed in. Python scalars stay weak beside an array."""
@@ -168,23 +184,30 @@ class ElementwiseOp(Op):
                 for rule, p in rules
             ]
             return pulled + [None] * (len(node.parents) - len(pulled))
-        values = {"g": g, "y": node.y, **dict(zip(self.inputs, node.arrays, strict=True)), **node.params}
         device = "cpu" if type(g) is np.ndarray else backend_of(g).name
-        cotangents: list[Any] = []
-        for i, parent in enumerate(node.parents):
-            formula = self.vjps[i] if i < len(self.vjps) else None
-            if parent is None or formula is None:
-                cotangents.append(None)
-            elif formula.inputs == ("g",) and formula.outs[0].name == "var":
-                cotangents.append(g)  # x̄ = ȳ: nothing to compute
-            elif "g" not in formula.used:  # flat: the derivative is zero wherever it exists
-                cotangents.append(get_backend(device).xp.zeros_like(g))
-            else:
-                kernel = self._pull_kernels.get((device, i))
-                if kernel is None:
-                    kernel = self._pull_kernels[device, i] = get_backend(device).compile(formula)
-                cotangents.append(kernel(*(values[n] for n in formula.inputs)))
-        return cotangents
+        pullers = self._pullers.get(device)
+        if pullers is None:
+            pullers = self._pullers[device] = [self._puller(i, device) for i in range(len(self.inputs))]
+        values = (g, *node.arrays, *node.params.values(), node.y)
+        return [
+            None if parent is None or puller is None else puller(values)
+            for parent, puller in zip(node.parents, pullers, strict=True)
+        ]
+
+    def _puller(self, i: int, device: str) -> Callable[[tuple[Any, ...]], Any] | None:
+        """The cotangent of input i, of the values (g, *inputs, *params, y)."""
+        formula = self.vjps[i] if i < len(self.vjps) else None
+        if formula is None:
+            return None
+        if formula.outs[0] is expr.var("g"):  # x̄ = ȳ: nothing to compute
+            return operator.itemgetter(0)
+        if "g" not in formula.used:  # flat: the derivative is zero wherever it exists
+            xp = get_backend(device).xp
+            return lambda values: xp.zeros_like(values[0])
+        kernel = get_backend(device).compile(formula)
+        order = ("g", *self.inputs, *self.params, "y")
+        slots = [order.index(n) for n in formula.inputs]
+        return lambda values: kernel(*[values[k] for k in slots])
 
     # -- words
     @property

@@ -16,7 +16,7 @@ from .dtypes import canonical, default_dtype
 from .errors import DeviceError, DTypeError
 from .samples import Domain, Draw, Kink
 from .shapes import Shape, Signature
-from .tensor import Tensor
+from .tensor import Storage, Tensor
 
 OPS: dict[str, Op] = {}
 
@@ -31,6 +31,7 @@ class Note:
     equations: tuple[str, ...] = ()  # the documents' numbers, e.g. ("E12",)
     special: Mapping[Any, Any] = field(default_factory=dict)
     kinks: Sequence[Kink] = ()
+    ulps: int = 8  # how far forward may be from the definition, in units in the last place of float64
     invariants: Sequence[Callable[..., Any]] = ()
     domain: Sequence[Domain] = ()
     samples: Callable[[Draw], tuple[Sequence[Any], dict[str, Any]]] | None = None  # inputs and params for a test
@@ -129,15 +130,25 @@ def record(
     keep_y: bool,
 ) -> Tensor:
     """The result as a tensor with its node on the tape."""
-    out = Tensor(y)
-    out.requires_grad = True
-    parents = tuple(None if t is None or not t.requires_grad else _source(t) for t in tensors)
-    metas = tuple((np.shape(a), getattr(a, "dtype", None)) for a in arrays)
-    saved = tuple(a if k else None for a, k in zip(arrays, keep, strict=True))
-    versions = [(t.storage, t.storage.version) for t, k in zip(tensors, keep, strict=True) if k and t is not None]
+    out = Tensor(y, True)
+    parents: list[Node | Tensor | None] = []
+    saved: list[Array | None] = []
+    metas: list[tuple[Shape, Any]] = []
+    versions: list[tuple[Storage, int]] = []
+    for a, t, k in zip(arrays, tensors, keep, strict=True):
+        if t is None:
+            parents.append(None)
+            metas.append((np.shape(a), getattr(a, "dtype", None)))
+        else:
+            parents.append(_source(t) if t.requires_grad else None)
+            metas.append((a.shape, t.data.dtype))
+            if k:
+                storage = t.storage
+                versions.append((storage, storage.version))
+        saved.append(a if k else None)
     if keep_y:
-        versions.append((out.storage, out.storage.version))
-    out.node = Node(op, parents, saved, metas, params, y if keep_y else None, aux, tuple(versions), y.shape)
+        versions.append((out.storage, 0))
+    out.node = Node(op, parents, saved, metas, params, y if keep_y else None, aux, versions, y.shape)
     return out
 
 

@@ -97,12 +97,12 @@ class Draw:
 
     def array(self, shape: Shape, domain: Domain = real) -> Any:
         """float64 numbers from the domain (integers or booleans where the domain says so)."""
-        return domain.draw(self.rng, shape)
+        return np.asarray(domain.draw(self.rng, shape))
 
     def distinct(self, shape: Shape) -> Any:
         """Numbers of which no two are closer than 0.05: no ties for max, sort and the like."""
         n = int(np.prod(shape))
-        return (self.rng.permutation(n).reshape(shape) - n / 2) * 0.1 + self.rng.uniform(-0.02, 0.02, shape)
+        return np.asarray((self.rng.permutation(n).reshape(shape) - n / 2) * 0.1 + self.rng.uniform(-0.02, 0.02, shape))
 
     def axis(self, rank: int) -> int:
         """One axis, counted from either end."""

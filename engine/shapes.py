@@ -24,11 +24,11 @@ class Operand:
     """`x:(*B, N, C)`: a name, whether leading axes are free, and the named axes."""
 
     name: str
-    batched: bool
+    batch: str  # "*B" where leading axes are free, else ""
     axes: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.name}:({','.join((('*B',) if self.batched else ()) + self.axes)})"
+        return f"{self.name}:({','.join(((self.batch,) if self.batch else ()) + self.axes)})"
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def _operands(text: str, whole: str) -> tuple[Operand, ...]:
     found = []
     for name, inside in _OPERAND.findall(text):
         axes = [a.strip() for a in inside.split(",") if a.strip()]
-        batched = bool(axes) and axes[0].startswith("*")
-        found.append(Operand(name, batched, tuple(axes[batched:])))
+        batch = axes.pop(0) if axes and axes[0].startswith("*") else ""
+        found.append(Operand(name, batch, tuple(axes)))
     if not found:
         raise ValueError(f"shape string '{whole}' names no operand on one side")
     return tuple(found)
@@ -68,16 +68,16 @@ def _operands(text: str, whole: str) -> tuple[Operand, ...]:
 def _problem(signature: Signature, shapes: tuple[Shape, ...]) -> str | None:
     """What is wrong with these shapes, in words; None if nothing is."""
     sizes: dict[str, tuple[int, str, int]] = {}  # axis name -> length, and the argument and position that set it
-    leading: list[Shape] = []
+    leading: dict[str, list[Shape]] = {}  # operands with the same *B broadcast against each other
     for operand, shape in zip(signature.inputs, shapes, strict=False):
         n = len(operand.axes)
-        if len(shape) < n or (len(shape) > n and not operand.batched):
-            need = f"at least {n}" if operand.batched else f"{n}"
+        if len(shape) < n or (len(shape) > n and not operand.batch):
+            need = f"at least {n}" if operand.batch else f"{n}"
             return (
                 f"{operand.name} has {len(shape)} dimensions {shape}, but {operand} needs {need}; "
                 f"reshape it (expand_dims adds an axis of length 1). Expected {signature.text}"
             )
-        leading.append(shape[: len(shape) - n])
+        leading.setdefault(operand.batch, []).append(shape[: len(shape) - n])
         for k, (axis, length) in enumerate(zip(operand.axes, shape[len(shape) - n :], strict=True)):
             position = len(shape) - n + k
             if axis.isdigit():
@@ -92,7 +92,8 @@ def _problem(signature: Signature, shapes: tuple[Shape, ...]) -> str | None:
                         + ", ".join(f"{o.name}:{s}" for o, s in zip(signature.inputs, shapes, strict=False))
                     )
     try:
-        broadcast_shapes(*leading)
+        for group in leading.values():
+            broadcast_shapes(*group)
     except ShapeError:
         return "the leading axes do not broadcast: " + ", ".join(
             f"{o.name}:{s}" for o, s in zip(signature.inputs, shapes, strict=False)

@@ -61,7 +61,7 @@ class StructuralOp(Op):
         arrays = self._promoted(arrays, device)
         self.signature.check(self.name, [a.shape for a in arrays if a is not None])  # type: ignore[union-attr]
         half = next((a.dtype for a in arrays if a is not None and is_half(a.dtype)), None)
-        if half is not None:  # 16 bits are storage: compute in float32, round once
+        if half is not None and self.dtype_rule != "any":  # 16 bits are storage: compute in float32, round once
             out = self.body(*(a.astype(float32) if a is not None and is_half(a.dtype) else a for a in arrays), **params)
             y, aux = out if isinstance(out, tuple) else (out, None)
             y = y.astype(half) if is_float(y.dtype) else y
@@ -84,8 +84,7 @@ class StructuralOp(Op):
     def _bind(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Inputs in order and parameters complete; inputs may come by name, parameters by position."""
         if self.variadic:
-            if len(args) == 1 and isinstance(args[0], (list, tuple)):
-                args = tuple(args[0])
+            args, params = _unpacked(args, self.defaults, params)
             if not args:
                 raise ArgumentError(f"{self.name}: needs at least one tensor, got none")
         else:
@@ -171,6 +170,15 @@ class StructuralOp(Op):
         return latex_of(self.note.definition)
 
 
+def _unpacked(
+    args: tuple[Any, ...], defaults: Mapping[str, Any], params: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """concat([a, b], 1) is concat(a, b, axis=1): one list of inputs, and parameters after it."""
+    if not args or not isinstance(args[0], (list, tuple)):
+        return args, params
+    return tuple(args[0]), dict(zip(defaults, args[1:], strict=False)) | params
+
+
 def _detached(x: Tensor) -> Tensor:
     t = x.detach()
     t.requires_grad = True
@@ -236,16 +244,22 @@ class CompositeOp(Op):
         super().__init__(name, note, body)
         self.body, self.signature = body, Signature.parse(shapes)
         self.__doc__, self.__wrapped__, self.__signature__ = body.__doc__, body, inspect.signature(body)
-        self.inputs = tuple(
-            p.name
-            for p in self.__signature__.parameters.values()
-            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)
-        )
+        parameters = self.__signature__.parameters.values()
+        self.inputs = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL))
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self.defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
     def __call__(self, *args: Any, **params: Any) -> Any:
-        return self.body(
-            *(a if isinstance(a, (Tensor, list, tuple)) or a is None else asarray(a) for a in args), **params
-        )
+        """Inputs become tensors; parameters may come by position, after them."""
+        if self.variadic:
+            args, params = _unpacked(args, self.defaults, params)
+        else:
+            n = len(self.inputs)
+            if len(args) > n + len(self.defaults):
+                raise ArgumentError(f"{self.name}: takes at most {n + len(self.defaults)} arguments, got {len(args)}")
+            params = dict(zip(self.defaults, args[n:], strict=False)) | params
+            args = args[:n]
+        return self.body(*(a if isinstance(a, (Tensor, str)) or a is None else asarray(a) for a in args), **params)
 
     @property
     def latex(self) -> str:

@@ -60,9 +60,9 @@ def test_elementwise_forward_is_the_definition_at_50_digits(name, data):
     inputs, params = sample(op, draws(data))
     y = np.asarray(call(op, inputs, params).numpy())
     exact = op.definition.mpmath()
-    flat = [np.broadcast_to(x, y.shape).ravel()[:12] for x in inputs]
+    flat = [np.broadcast_to(x, y.shape).ravel()[:8] for x in inputs]
     with mpmath.workdps(50):
-        for got, *xs in zip(y.ravel()[:12], *flat, strict=True):
+        for got, *xs in zip(y.ravel()[:8], *flat, strict=True):
             want = exact(*(_mp(x) for x in xs), *params.values())
             _assert_close(got, want, name, xs)
 
@@ -71,12 +71,12 @@ def _mp(x):
     return bool(x) if isinstance(x, np.bool_) else int(x) if isinstance(x, np.integer) else mpmath.mpf(float(x))
 
 
-def _assert_close(got, want, name, xs, ulps=8):
+def _assert_close(got, want, name, xs):
     if isinstance(got, (bool, np.bool_)):
         assert bool(want) == bool(got), (name, xs, got, want)
         return
     want = float(mpmath.re(want))
-    got = float(got)
+    got, ulps = float(got), OPS[name].note.ulps
     assert (
         (math.isnan(got) and math.isnan(want))
         or got == want
@@ -233,10 +233,9 @@ def flat(op) -> bool:
 
 # ------------------------------------------------------------------------------------------------ dtypes, layouts,
 # purity
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("name", SAMPLED)
-@given(data=st.data())
-def test_floats_keep_their_width_forward_and_backward(name, dtype, data):
+@given(data=st.data(), dtype=st.sampled_from(["float16", "float32", "float64"]))
+def test_floats_keep_their_width_forward_and_backward(name, data, dtype):
     op = OPS[name]
     inputs, params = sample(op, draws(data))
     tensors = [
@@ -363,7 +362,7 @@ def test_invariants_hold(name, k, data):
     inputs, params = sample(op, draws(data))
 
     def f(*xs):
-        return np.asarray(op(*xs, **params).numpy())
+        return op(*map(np.asarray, xs), **params).numpy()
 
     found = op.note.invariants[k](f, *inputs)
     if isinstance(found, tuple):
