@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Callable
+import platform
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from ..dtypes import bool_, float32, is_half, promote
+from ..errors import ArgumentError
 from ..formula import Formula
+from ..kernels.cpu.lane_ufunc import PARALLEL_FROM, gather_team
 from .protocol import Array
+
+X86 = platform.machine() in ("x86_64", "AMD64")  # elsewhere lanes leave floating-point warnings to be silenced here
 
 
 class CPU:
@@ -35,6 +41,9 @@ class CPU:
     def compile(self, formula: Formula) -> Callable[..., Array]:
         return Elementwise(formula)
 
+    def compile_update(self, formula: Formula) -> Callable[..., None]:
+        return Update(formula)
+
     def kernel(self, module: str, name: str) -> Callable[..., Any]:
         return _kernel(module, name)
 
@@ -54,27 +63,113 @@ def _kernel(module: str, name: str) -> Callable[..., Any]:
     return found
 
 
+_lowering = "lanes"
+
+
+@contextlib.contextmanager
+def using(lowering: str) -> Iterator[None]:
+    """`with using("numpy"):` formulas run as whole-array operations of NumPy; "lanes": in SIMD lanes where they can."""
+    global _lowering
+    if lowering not in ("lanes", "numpy"):
+        raise ArgumentError(f"using: lowering is '{lowering}'; choose \"lanes\" or \"numpy\"")
+    before, _lowering = _lowering, lowering
+    try:
+        yield
+    finally:
+        _lowering = before
+
+
 class Elementwise:
     """A formula, callable on arrays and weak Python scalars of one computing dtype.
 
     float32 goes to SIMD lanes where they can be built; other dtypes take NumPy's whole-array operations.
     """
 
-    def __init__(self, formula: Formula) -> None:
-        self.formula = formula
+    def __init__(self, formula: Formula, flush: bool = False) -> None:
+        self.formula, self.flush = formula, flush
         self._numpy: dict[Any, Callable[..., Any]] = {}
+        self._lanes: dict[tuple[bool, ...], Callable[..., Any] | None] = {}  # by which inputs are truth values
 
     def __call__(self, *xs: Any) -> Array:
-        dtypes = [x.dtype for x in xs if isinstance(x, np.ndarray)]
-        dtype = dtypes[0] if len(dtypes) == 1 else promote(*[d for d in dtypes if d != bool_] or dtypes)
-        if is_half(dtype):  # storage only: compute in float32, round once
-            y = self(*(x.astype(float32) if isinstance(x, np.ndarray) and is_half(x.dtype) else x for x in xs))
-            return y if y.dtype == bool_ else y.astype(dtype)
-        run = self._numpy.get(dtype)
-        if run is None:
-            run = self._numpy[dtype] = self.formula.numpy(dtype)
+        run = self.lanes(xs) or self.numpy(xs)
         y = run(*xs)
         return y if type(y) is np.ndarray else np.asarray(y)
+
+    def lanes(self, xs: Sequence[Any]) -> Callable[..., Any] | None:
+        """The formula in SIMD lanes, if these inputs are float32, truth values and Python scalars."""
+        truths, size, floats = [], 0, False
+        for x in xs:
+            if type(x) is np.ndarray:
+                dtype = x.dtype
+                if dtype is float32:
+                    floats = True
+                elif dtype is not bool_:
+                    return None
+                truths.append(dtype is bool_)
+                if x.size > size:
+                    size = x.size
+            else:
+                truths.append(False)
+        if not floats or _lowering != "lanes":
+            return None
+        key = tuple(truths)
+        if key not in self._lanes:
+            self._lanes[key] = _lane_function(self.formula, key, self.flush)
+        run = self._lanes[key]
+        if run is not None and size >= PARALLEL_FROM:
+            gather_team()
+        return run
+
+    def numpy(self, xs: Sequence[Any]) -> Callable[..., Any]:
+        """The formula as whole-array operations."""
+        dtypes = [x.dtype for x in xs if isinstance(x, np.ndarray)]
+        dtype = dtypes[0] if len(dtypes) == 1 else promote(*[d for d in dtypes if d != bool_] or dtypes)
+        if is_half(dtype):
+            return lambda *xs: self._in_float32(dtype, xs)
+        if dtype not in self._numpy:
+            self._numpy[dtype] = self.formula.numpy(dtype)
+        return self._numpy[dtype]
+
+    def _in_float32(self, dtype: Any, xs: Sequence[Any]) -> Array:
+        """16 bits are storage only: compute in 32, round once."""
+        y = self(*(x.astype(float32) if isinstance(x, np.ndarray) and is_half(x.dtype) else x for x in xs))
+        return y if y.dtype == bool_ else y.astype(dtype)
+
+
+class Update:
+    """Several formulas of the same inputs, each written over an array: `update(*inputs, out=arrays)`.
+
+    The arrays may be inputs themselves; all is read before any element of it is written. In float32, numbers below the
+    smallest normal one count as 0: moving averages that fade out would else slow the processor down.
+    """
+
+    def __init__(self, formula: Formula) -> None:
+        self._kernel = Elementwise(formula, flush=True)
+
+    def __call__(self, *xs: Any, out: Sequence[Array]) -> None:
+        run = self._kernel.lanes(xs)
+        if run is not None:
+            run(*xs, out=tuple(out))
+            return
+        results = self._kernel.numpy(xs)(*xs)
+        new = [np.array(y) for y in (results if isinstance(results, tuple) else (results,))]
+        for target, y in zip(out, new, strict=True):
+            target[...] = y
+
+
+def _lane_function(formula: Formula, truths: tuple[bool, ...], flush: bool) -> Callable[..., Any] | None:
+    """A ufunc, or None where the formula, the processor or the user's settings call for NumPy."""
+    from ..kernels.cpu import lane_cache
+
+    run = lane_cache.function(formula, truths, flush) if lane_cache.enabled() else None
+    if run is None or X86:
+        return run
+
+    def quietly(*xs: Any, **out: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return run(*xs, **out)
+
+    return quietly
 
 
 cpu = CPU()

@@ -39,6 +39,10 @@ class Backend(Protocol):
         """An elementwise kernel of a formula: arrays and Python scalars in (they broadcast), one new array out."""
         ...
 
+    def compile_update(self, formula: Formula) -> Callable[..., None]:
+        """`update(*inputs, out=arrays)`: each result of a formula, written over an array (that may be an input)."""
+        ...
+
     def kernel(self, module: str, name: str) -> Callable[..., Any]:
         """The function `name` of kernels/<device>/<module>.py."""
         ...

@@ -1,0 +1,96 @@
+"""The loop that NumPy calls for a row of numbers: it runs a span of `lanes.py`, alone or with the team of threads."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir
+
+from .lane_ufunc import CHUNK, PARALLEL_FROM
+from .lanes import I8, I32, I64, load, store
+
+CONTROL = platform.machine() in ("x86_64", "AMD64")  # is there a floating-point control register that we know?
+FLUSH = 0x8040  # in it: results and operands below the smallest normal number count as 0
+
+
+def loops(module: ir.Module) -> None:
+    """Add `void lane_loop(args, dimensions, steps, data)`, a loop of a NumPy ufunc, and what it needs.
+
+    `data` points to (the span's address, the team's, flush?), the team being (the address of numba_parallel_for or 0,
+    threads). Long rows are shared by the team in chunks. The marks that arithmetic leaves in the control register are
+    wiped away: NumPy would make warnings of them, and a formula means its infinities.
+    """
+    share = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * 4), "lane_share")
+    _write_share(ir.IRBuilder(share.append_basic_block("entry")), share.args[3])
+    loop = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * 4), "lane_loop")
+    b = ir.IRBuilder(loop.append_basic_block("entry"))
+    args, dimensions, steps, data = loop.args
+    job = [b.alloca(ir.ArrayType(I64, 6)), b.alloca(ir.ArrayType(I64, 2))]
+    job_address, shape = (b.ptrtoint(p, I64) for p in job)
+    n = load(b, dimensions, I64)
+    span_address, team, flush = (load(b, b.add(data, I64(8 * k)), I64) for k in range(3))
+    parallel_for, threads = load(b, team, I64), load(b, b.add(team, I64(8)), I64)
+    state = _enter(b, flush)
+    long = b.icmp_signed(">=", n, I64(PARALLEL_FROM))
+    with b.if_else(b.and_(long, b.icmp_signed("!=", parallel_for, I64(0)))) as (shared, alone):
+        with shared:
+            for k, word in enumerate((span_address, args, steps, n, I64(0), flush)):
+                store(b, word, b.add(job_address, I64(8 * k)))
+            store(b, threads, shape)
+            store(b, I64(0), b.add(shape, I64(8)))
+            work, none, many = b.ptrtoint(share, I64), I64(0), b.trunc(threads, I32)
+            _call(b, parallel_for, [work, none, shape, none, job_address, none, none, many])
+        with alone:
+            _call(b, span_address, [args, steps, I64(0), n])
+    _leave(b, state)
+    b.ret_void()
+
+
+def _write_share(b: ir.IRBuilder, job: Any) -> None:
+    """What each thread of the team does: take the next chunk until none is left."""
+    span_address, args, steps, n, _, flush = (load(b, b.add(job, I64(8 * k)), I64) for k in range(6))
+    state = _enter(b, flush)
+    take, work, end = (b.append_basic_block(s) for s in ("take", "work", "end"))
+    b.branch(take)
+    b.position_at_end(take)
+    start = b.atomic_rmw("add", b.inttoptr(b.add(job, I64(32)), I64.as_pointer()), I64(CHUNK), "monotonic")
+    b.cbranch(b.icmp_signed("<", start, n), work, end)
+    b.position_at_end(work)
+    rest = b.sub(n, start)
+    _call(b, span_address, [args, steps, start, b.select(b.icmp_signed("<", rest, I64(CHUNK)), rest, I64(CHUNK))])
+    b.branch(take)
+    b.position_at_end(end)
+    _leave(b, state)
+    b.ret_void()
+
+
+def _call(b: ir.IRBuilder, address: Any, args: Sequence[Any]) -> None:
+    kind = ir.FunctionType(ir.VoidType(), [a.type for a in args])
+    b.call(b.inttoptr(address, kind.as_pointer()), args)
+
+
+def _enter(b: ir.IRBuilder, flush: Any) -> Any:
+    """The control register as it was; subnormal numbers count as 0 from here if `flush` is not 0."""
+    if not CONTROL:
+        return None
+    slot = b.alloca(I32)
+    _control(b, "st", slot)
+    before = b.load(slot)
+    with b.if_then(b.icmp_signed("!=", flush, I64(0))):
+        b.store(b.or_(before, I32(FLUSH)), slot)
+        _control(b, "ld", slot)
+    b.store(before, slot)
+    return slot
+
+
+def _leave(b: ir.IRBuilder, state: Any) -> None:
+    if state is not None:
+        _control(b, "ld", state)
+
+
+def _control(b: ir.IRBuilder, direction: str, slot: Any) -> None:
+    name, pointer = f"llvm.x86.sse.{direction}mxcsr", I8.as_pointer()
+    access = b.module.globals.get(name) or ir.Function(b.module, ir.FunctionType(ir.VoidType(), [pointer]), name)
+    b.call(access, [b.bitcast(slot, pointer)])

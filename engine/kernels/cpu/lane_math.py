@@ -1,0 +1,206 @@
+r"""Transcendental functions of float32 numbers, as formulas that SIMD lanes can compute.
+
+Each reduces its argument to a short interval, evaluates a polynomial there, and undoes the reduction. The polynomials
+are best approximations (`tests/lane_polynomials.py` derives them); the bound beside each function, in units in the last
+place, is held by a test over the bit patterns of float32. Infinities, nan, -0 and subnormals come out as in NumPy.
+
+The words: `fma(a, b, c)` is a b + c, fused where the processor can. `nearest` rounds to a whole number. `scale(p, k)`
+is p 2^k. `exponent` and `mantissa` split x = m 2^k with m in [√½, √2). `head` keeps the upper 12 bits of a significand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from engine.expr import Sym, lift, make
+
+Word = Callable[..., Sym]
+
+
+def word(name: str) -> Word:
+    return partial(make, name)
+
+
+fma, nearest, scale = word("lane.fma"), word("lane.nearest"), word("lane.scale")
+exponent, mantissa, head = word("lane.exponent"), word("lane.mantissa"), word("lane.head")
+where, equal, copysign, absolute = word("where"), word("equal"), word("copysign"), word("abs")
+maximum, minimum = word("maximum"), word("minimum")
+inf, nan = math.inf, math.nan
+TINY = 2.0**-126  # the smallest normal number
+
+
+def polynomial(x: Sym, coefficients: tuple[float, ...]) -> Sym:
+    """Horner's scheme, the highest power first."""
+    value = lift(coefficients[0])
+    for c in coefficients[1:]:
+        value = fma(value, x, c)
+    return value
+
+
+def kept_between(x: Sym, lo: float, hi: float) -> Sym:
+    """x within bounds; nan stays."""
+    return where(x < lo, lo, where(x > hi, hi, x))
+
+
+# ---------------------------------------------------------------------------------------------- exponentials
+LOG2_E = 1.4426950408889634
+LN2_HEAD, LN2_REST = 0.693359375, -2.12194440e-4  # the head has 10 bits: whole multiples of it are exact
+EXP = (0.0013946554, 0.008366644, 0.04166628, 0.16666542, 0.5)
+
+
+def _exp_parts(x: Sym, rest: Any = 0.0) -> tuple[Sym, Sym]:
+    """(q, k): exp(x + rest) = (1 + q) 2^k, with f = x + rest - k ln 2, |f| ≤ ln(2) / 2, q = e^f - 1 = f + f^2 P(f)."""
+    k = nearest(x * LOG2_E)
+    f = fma(k, -LN2_REST, fma(k, -LN2_HEAD, x)) + rest
+    return fma(polynomial(f, EXP), f * f, f), k
+
+
+def exp(x: Sym) -> Sym:
+    """1.1 ulp."""
+    q, k = _exp_parts(kept_between(x, -104.0, 89.0))  # e^-104 is 0, e^89 is inf
+    return scale(1 + q, k)
+
+
+def exp2(x: Sym) -> Sym:
+    """1.1 ulp, exact at whole numbers."""
+    x = kept_between(x, -151.0, 129.0)
+    k = nearest(x)
+    f = (x - k) * math.log(2)
+    return scale(1 + fma(polynomial(f, EXP), f * f, f), k)
+
+
+def expm1(x: Sym) -> Sym:
+    """1.5 ulp: 2 (q t + (t - ½)) with t = 2^(k-1), which neither cancels nor overflows before the last step."""
+    q, k = _exp_parts(kept_between(x, -30.0, 89.0))
+    t = scale(lift(1.0), k - 1)
+    return where(equal(x, 0), x, 2 * fma(q, t, t - 0.5))
+
+
+# ---------------------------------------------------------------------------------------------- hyperbolic functions
+SINH = (2.8174395e-06, 0.00019836066, 0.0083333505, 0.16666667)
+TANH = (-0.005717045, 0.020650588, -0.053743497, 0.13331491, -0.33333284)
+
+
+def _half_exp(x: Sym) -> Sym:
+    """e^|x| / 2, which overflows where sinh and cosh do, and not before."""
+    q, k = _exp_parts(minimum(absolute(x), 91.0))
+    return scale(1 + q, k - 1)
+
+
+def cosh(x: Sym) -> Sym:
+    """1.5 ulp: h + 1/(4h) with h = e^|x| / 2."""
+    h = _half_exp(x)
+    return h + 0.25 / h
+
+
+def sinh(x: Sym) -> Sym:
+    """2 ulp: h - 1/(4h), and below 1, where that cancels, x + x s P(s) with s = x^2."""
+    h = _half_exp(x)
+    s = x * x
+    return where(absolute(x) < 1, fma(x, s * polynomial(s, SINH), x), copysign(h - 0.25 / h, x))
+
+
+def tanh(x: Sym) -> Sym:
+    """1.5 ulp: 1 - 2 / (e^2|x| + 1), and below 5/8, where that cancels, x + x s P(s) with s = x^2."""
+    q, k = _exp_parts(minimum(absolute(2 * x), 20.0))  # tanh 10 is 1
+    s = x * x
+    y = where(absolute(x) < 0.625, fma(x, s * polynomial(s, TANH), x), 1 - 2 / (scale(1 + q, k) + 1))
+    return copysign(y, x)  # of the whole: -0 would come out as 0
+
+
+# ---------------------------------------------------------------------------------------------- logarithms
+LOG = (-0.078596205, 0.12881652, -0.13128753, 0.1418119, -0.16624554, 0.20002286, -0.2500081, 0.33333316)
+
+
+def _log_parts(x: Sym) -> tuple[Sym, Sym, Sym]:
+    """(k, f, r) for a positive x = (1 + f) 2^k, 1 + f in [√½, √2): log(1 + f) = f + r."""
+    small = x < TINY  # subnormal numbers have no exponent to split off
+    z = where(small, x * 2.0**23, x)
+    k, f = exponent(z) - where(small, 23.0, 0.0), mantissa(z) - 1
+    return k, f, f * f * fma(polynomial(f, LOG), f, -0.5)
+
+
+def _at_the_ends(x: Sym, y: Sym) -> Sym:
+    """y, a logarithm of x, where x is positive and finite."""
+    return where(x > 0, where(x < inf, y, x), where(equal(x, 0), -inf, nan))
+
+
+def log(x: Sym) -> Sym:
+    """1 ulp."""
+    k, f, r = _log_parts(x)
+    return _at_the_ends(x, fma(k, LN2_HEAD, fma(k, LN2_REST, r) + f))
+
+
+def log1p(x: Sym) -> Sym:
+    """1.5 ulp: log(u) + (x - (u - 1)) / u with u = 1 + x. The second term gives back what 1 + x has rounded away."""
+    u = 1 + x
+    lost = where(u > 0, (x - (u - 1)) / u, 0)
+    return where(absolute(x) < 1e-30, x, where(u < inf, log(u) + lost, u))
+
+
+def log2(x: Sym) -> Sym:
+    """2 ulp, exact at powers of two: k + (f + r) log2(e)."""
+    k, f, r = _log_parts(x)
+    return _at_the_ends(x, fma(f + r, LOG2_E, k))
+
+
+# ---------------------------------------------------------------------------------------------- the error function
+ERF = (-0.0006222423, 0.005035872, -0.026793955, 0.112825245, -0.37612557, 0.12837915)
+ERF_TAIL = (0.00019990103, -0.003081993, 0.022381019, -0.10425018, -0.6368207, -1.1278894, -0.0001442137)
+ERFC = (-0.000325952, -0.00048437167, 0.0030800654, -0.0012258197, -0.026839588, 0.119528964, -0.31046605, 0.5902283,
+    -0.8833945, 1.0740069)
+
+
+def erf(x: Sym) -> Sym:
+    """1 ulp: x + x P(x^2) below 7/8, then 1 - e^Q(|x|)."""
+    a = minimum(absolute(x), 4.0)  # erf 4 is 1
+    s = a * a
+    q, k = _exp_parts(polynomial(a, ERF_TAIL))
+    return where(absolute(x) < 0.875, fma(x, polynomial(s, ERF), x), copysign(1 - scale(1 + q, k), x))
+
+
+def erfc(x: Sym) -> Sym:
+    """6 ulp: e^(-a²) w P(1 - 6w) with a = |x|, w = 1 / (a + 3); 2 minus that for a negative x.
+
+    a² is exact in two parts, h² and (a - h) (a + h) with h the head of a: its rounding would cost 100 ulp at a = 10.
+    """
+    a = minimum(absolute(x), 10.1)  # erfc 10.1 is 0
+    h = head(a)
+    q, k = _exp_parts(-(h * h), -((a - h) * (a + h)))
+    w = 1 / (a + 3)
+    y = scale((1 + q) * (w * polynomial(1 - 6 * w, ERFC)), k)
+    return where(x < 0, 2 - y, y)
+
+
+# ---------------------------------------------------------------------------------------------- signs, kinds of numbers
+def sign(x: Sym) -> Sym:
+    return where(x > 0, 1, where(x < 0, -1, where(equal(x, 0), 0, x)))
+
+
+def clamp(x: Sym, lo: Sym, hi: Sym) -> Sym:
+    return minimum(maximum(x, lo), hi)
+
+
+def isnan(x: Sym) -> Sym:
+    return make("not_equal", x, x)
+
+
+def isinf(x: Sym) -> Sym:
+    return equal(absolute(x), inf)
+
+
+def isfinite(x: Sym) -> Sym:
+    return absolute(x) < inf
+
+
+def same(x: Sym) -> Sym:
+    return x
+
+
+FORMULAS: dict[str, Word] = {
+    f.__name__: f
+    for f in (exp, exp2, expm1, cosh, sinh, tanh, log, log1p, log2, erf, erfc, sign, clamp, isnan, isinf, isfinite)
+} | {"signbit": word("lane.signbit"), "positive": same, "conj": same}

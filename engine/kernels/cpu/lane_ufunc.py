@@ -1,0 +1,55 @@
+"""Machine code as a NumPy ufunc, through NumPy's own C interface.
+
+NumPy then does what it does for np.exp: it broadcasts, allocates, orders axes for speed, keeps apart arrays that
+overlap, lets other Python threads run meanwhile, in half a microsecond a call. Our loop meets rows of numbers only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+BOOL, FLOAT = 0, 11  # NPY_BOOL, NPY_FLOAT
+FROM_FUNCTION = 1  # place of PyUFunc_FromFuncAndData in NumPy's table of ufunc functions
+
+CHUNK = 1 << 15  # elements that a core takes at a time
+PARALLEL_FROM = 1 << 16  # elements: fewer are done sooner than other cores are woken
+
+_team = (ctypes.c_int64 * 2)(0, 1)  # address of numba_parallel_for (0: work alone), threads
+_alive: list[Any] = []  # a ufunc borrows what it is made from
+
+
+def ufunc(span: int, loop: int, truths: Sequence[bool], results: Sequence[bool], flush: bool = False) -> np.ufunc:
+    """The ufunc whose rows are computed by `loop(args, dimensions, steps, data)`, data = (span, team, flush)."""
+    data = (ctypes.c_int64 * 3)(span, ctypes.addressof(_team), flush)
+    functions, datas = (ctypes.c_void_p * 1)(loop), (ctypes.c_void_p * 1)(ctypes.addressof(data))
+    kinds = bytes(BOOL if truth else FLOAT for truth in (*truths, *results))
+    _alive.append((data, functions, datas, kinds))
+    made: np.ufunc = _maker()(functions, datas, kinds, 1, len(truths), len(results), -1, b"formula", b"", 0)
+    return made
+
+
+@functools.cache
+def _maker() -> Callable[..., Any]:
+    """PyUFunc_FromFuncAndData, from where every compiled extension takes it."""
+    umath: Any = importlib.import_module("numpy._core._multiarray_umath")
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    table = pointer(umath._UFUNC_API, None)
+    address: Any = ctypes.c_void_p.from_address(table + FROM_FUNCTION * ctypes.sizeof(ctypes.c_void_p)).value
+    text, number, place = ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p
+    return ctypes.PYFUNCTYPE(ctypes.py_object, place, place, text, *[number] * 4, text, text, number)(address)
+
+
+def gather_team() -> None:
+    """Let long rows use as many threads as are allowed now. Starts them the first time."""
+    from . import threads
+
+    parallel_for = threads._parallel_for() if threads.get_num_threads() > 1 else None
+    _team[1] = threads.get_num_threads()
+    _team[0] = ctypes.cast(parallel_for, ctypes.c_void_p).value or 0 if parallel_for else 0

@@ -1,0 +1,408 @@
+"""Formulas in SIMD lanes say what their NumPy lowering says: every op, layout, length, thread count, special value."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import lane_polynomials
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import special
+
+import engine.ops  # noqa: F401
+from engine.backends.cpu import CPU, Elementwise, using
+from engine.dtypes import SEVERAL_ROUNDINGS
+from engine.elementwise import ElementwiseOp
+from engine.expr import make, node, var
+from engine.formula import Formula
+from engine.record import OPS
+from engine.samples import Draw
+
+lane_cache = pytest.importorskip("engine.kernels.cpu.lane_cache")
+if not lane_cache.enabled():
+    pytest.skip("machine code is switched off here", allow_module_level=True)
+
+from engine.kernels.cpu import lane_loop, lane_math, lane_ufunc, lanes  # noqa: E402
+
+inf, nan = np.inf, np.nan
+TINY = np.finfo(np.float32).tiny
+
+# Units in the last place against float64; the docstrings of lane_math promise these.
+BOUNDS = {
+    "exp": 1.1, "exp2": 1.1, "expm1": 1.5, "sinh": 2, "cosh": 1.5, "tanh": 1.5, "log": 1, "log1p": 1.5, "log2": 2,
+    "erf": 1.1, "erfc": 6,
+}  # fmt: skip
+REFERENCE = {name: getattr(np, name, None) or getattr(special, name) for name in BOUNDS}
+SPECIAL = np.array(
+    [0.0, -0.0, inf, -inf, nan, 1e-45, -1e-45, 1e-40, -1e-40, TINY, -TINY, 3.4e38, -3.4e38, 1, -1, 2, 4, 0.125,
+     88.72283, 88.7229, 89.4, 89.5, -87.4, -103.9, -104.1, -150, 1e-30, -1e-30, 5, -5,
+     10, 10.05, -10, 20, -20, 127, 128, -149, -150.5],
+    np.float32,
+)  # fmt: skip
+
+
+def elementwise_formulas():
+    """(name, formula, which inputs are truth values, domains) of every elementwise op and of each of its vjps."""
+    for op in OPS.values():
+        if isinstance(op, ElementwiseOp):
+            yield op.name, op, op.forward
+            for i, formula in enumerate(op.vjps):
+                if formula is not None and "g" in formula.used:  # a flat function's cotangent needs no kernel
+                    yield f"{op.name}-vjp{i}", op, formula
+
+
+CASES = {name: (op, formula) for name, op, formula in elementwise_formulas() if lanes.lower(formula) is not None}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    """The whole registry, compiled at once or read from the cache."""
+    assert lane_cache.precompile((f, truths_of(op, f)) for op, f in CASES.values()) > len(CASES) / 2  # some are equal
+
+
+def truths_of(op, formula):
+    if op.result == "bool" and op.atom.name.startswith("logical"):
+        return [True] * len(formula.inputs)
+    return [n == op.condition for n in formula.inputs]
+
+
+def distance(y, exact):
+    """In units in the last place of float32, infinite where the kinds of number differ."""
+    with np.errstate(all="ignore"):
+        near = exact.astype(np.float32)
+        unit = np.maximum(np.spacing(np.abs(np.where(np.isfinite(near), near, 1))), 2.0**-149).astype(float)
+        d = np.abs(y.astype(float) - exact) / unit
+    same = (y == near) | (np.isnan(y) & np.isnan(exact))
+    d[same] = 0
+    d[~same & ~(np.isfinite(y) & np.isfinite(near))] = inf
+    return d
+
+
+def inputs_for(op, formula, shapes, rng):
+    """float32 (and bool) arrays from the op's domain: g anything, y the op's own result."""
+    domains = dict(zip(op.inputs, op.note.domain, strict=True))
+    values = {n: domains[n].draw(rng, s) for n, s in zip(op.inputs, shapes, strict=False)}
+    values = {n: v if v.dtype == bool else v.astype(np.float32) for n, v in values.items()}
+    values |= op.params
+    with using("numpy"):
+        y = Elementwise(op.forward)(*(values[n] for n in (*op.inputs, *op.params)))
+    values["y"] = y
+    values["g"] = rng.standard_normal(np.shape(y)).astype(np.float32)
+    return [values[n] for n in formula.inputs]
+
+
+# ------------------------------------------------------------------------------------------------ lane mathematics
+@pytest.mark.parametrize("name", BOUNDS)
+def test_lane_mathematics_keeps_its_bound(name):
+    run = lane_cache.function(Formula.trace(lambda x: make(name, x)), [False])
+    x = np.arange(0, 1 << 32, 4093, dtype=np.uint32).view(np.float32)  # a million bit patterns of all kinds
+    with np.errstate(all="ignore"):
+        exact = REFERENCE[name](x.astype(float))
+    d = distance(run(x), exact)
+    worst = int(np.argmax(d))
+    assert d[worst] <= BOUNDS[name], f"{name}({x[worst]!r}) is {run(x)[worst]!r}, {d[worst]} ulp from {exact[worst]!r}"
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_lane_mathematics_at_special_values(name):
+    run = lane_cache.function(Formula.trace(lambda x: make(name, x)), [False])
+    with np.errstate(all="ignore"):
+        exact = REFERENCE[name](SPECIAL.astype(float))
+    y = run(SPECIAL)
+    assert distance(y, exact).max() <= BOUNDS[name]
+    signed = ~np.isnan(exact)
+    np.testing.assert_array_equal(np.signbit(y)[signed], np.signbit(exact)[signed])
+
+
+@pytest.mark.parametrize("name", ["exp", "erfc", "log1p"])
+def test_the_float64_reference_is_one(name):
+    """SciPy's and NumPy's float64 functions are the oracle above; here is theirs."""
+    x = np.linspace(-0.9, 9, 50)
+    with mpmath.workdps(30):
+        exact = [float(getattr(mpmath, name)(mpmath.mpf(v))) for v in x]
+    np.testing.assert_allclose(REFERENCE[name](x), exact, rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", lane_polynomials.FITS)
+def test_coefficients_are_those_of_the_best_approximation(name):
+    function, weight, lo, hi, degree = lane_polynomials.FITS[name]
+    _, best = lane_polynomials.remez(function, weight, lo, hi, degree)
+    x = np.linspace(lo, hi, 101)
+    with mpmath.workdps(30):
+        exact, weights = ([float(f(mpmath.mpf(v))) for v in x] for f in (function, weight))
+    error = np.abs(np.multiply(weights, exact - np.polyval(getattr(lane_math, name), x)))
+    assert error.max() < 1.01 * best + 2.0**-25  # what writing them in float32 costs
+
+
+# ------------------------------------------------------------------------------------------------ every op
+@pytest.mark.parametrize("name", CASES)
+def test_lanes_agree_with_numpy(name):
+    op, formula = CASES[name]
+    rng = np.random.default_rng(1)
+    xs = inputs_for(op, formula, [(2003,)] * 4, rng)
+    kernel = Elementwise(formula)
+    y = kernel(*xs)
+    with using("numpy"):
+        float32 = kernel(*xs)
+        float64 = kernel(*(x.astype(float) if isinstance(x, np.ndarray) and x.dtype == np.float32 else x for x in xs))
+    assert y.dtype == float32.dtype and y.shape == float32.shape
+    if y.dtype == bool:
+        np.testing.assert_array_equal(y, float32)
+        return
+    # Where a formula cancels, NumPy's own float32 errs as much: it may cost twice that.
+    slack = 2 * np.abs(float32 - float64).max() + SEVERAL_ROUNDINGS["float32"] * np.abs(float64)
+    assert (np.abs(y - float64) <= slack).all(), f"{name}: {np.max(np.abs(y - float64) / slack)} times what is allowed"
+
+
+@pytest.mark.parametrize("name", [n for n, (op, f) in CASES.items() if len(op.inputs) == 1 and f.inputs[0] != "g"])
+def test_special_values_survive(name):
+    op, formula = CASES[name]
+    kernel = Elementwise(formula)
+    arguments = [SPECIAL if n == op.inputs[0] else op.params[n] for n in formula.inputs]
+    y = kernel(*arguments)
+    with using("numpy"), np.errstate(all="ignore"):
+        expected = kernel(*arguments)
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(expected))
+    np.testing.assert_array_equal(np.isinf(y), np.isinf(expected))
+    for x, value in op.note.special.items():
+        if abs(x) < 1e38 or abs(x) == inf:  # larger numbers are met as inf
+            got = kernel(np.array([x], np.bool_ if isinstance(x, bool) else np.float32), *arguments[1:])[0]
+            np.testing.assert_allclose(got, np.float32(value), rtol=5e-7, err_msg=f"{op.name}({x})")
+
+
+# ------------------------------------------------------------------------------------------------ lengths and layouts
+HARD = Formula.trace(lambda c, a, b: (make("where", c, make("exp", a) * b, a), a < b), inputs=["c", "a", "b"])
+
+
+def hard(c, a, b):
+    run = lane_cache.function(HARD, [True, False, False])
+    lane_ufunc.gather_team()
+    return run(c, a, b)
+
+
+def hard_numpy(c, a, b):
+    with np.errstate(all="ignore"):
+        return np.where(c, np.exp(a) * b, a), (a < b) & (c | True)
+
+
+def check_hard(c, a, b):
+    (y, z), (u, v) = hard(c, a, b), hard_numpy(c, a, b)
+    np.testing.assert_allclose(y, u, rtol=1e-6)
+    np.testing.assert_array_equal(z, v)
+    assert y.dtype == np.float32 and z.dtype == bool and y.shape == u.shape
+
+
+EDGES = [k + d for k in (lane_ufunc.CHUNK, lane_ufunc.PARALLEL_FROM, 3 * lane_ufunc.CHUNK) for d in (-1, 0, 1, 37)]
+
+
+@pytest.mark.parametrize("n", [*range(70), *EDGES])
+def test_any_length(n):
+    rng = np.random.default_rng(n)
+    check_hard(rng.random(n) < 0.5, rng.standard_normal(n, np.float32), rng.standard_normal(n, np.float32))
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_any_layout(seed):
+    draw = Draw.seeded(seed)
+    rng = draw.rng
+    arrays = []
+    for j, shape in enumerate(draw.broadcastable(3, max_rank=4)):
+        steps = [draw.choice([1, 1, 2, -1, -3]) for _ in shape]
+        whole = rng.standard_normal([n * abs(s) for n, s in zip(shape, steps, strict=True)], np.float32)
+        x = whole[tuple(slice(None, None, s) for s in steps)]
+        x = x.transpose(rng.permutation(x.ndim)) if draw.integer(0, 3) == 0 and len(set(shape)) < 2 else x
+        arrays.append(np.asarray(x > 0 if j == 0 else x))
+        arrays[-1].flags.writeable = False
+    check_hard(*arrays)
+
+
+def test_a_large_broadcast_and_a_large_stride():
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((300, 2 * 400), np.float32)
+    row, column = rng.standard_normal(400, np.float32), rng.standard_normal((300, 1), np.float32)
+    check_hard(row > 0, a[:, ::2], column)
+    check_hard(column > 0, a[:, :400], row)
+    check_hard(np.array(True), a[:, :400].T, column[:, 0])
+
+
+def test_in_place():
+    """An output may be an input, whole or shifted: NumPy keeps apart what overlaps."""
+    x = np.linspace(-3, 3, 1000, dtype=np.float32)
+    run = lane_cache.function(Formula.trace(lambda x: make("exp", x)), [False])
+    y, expected = x.copy(), run(x)
+    run(y, out=y)
+    np.testing.assert_array_equal(y, expected)
+    y = x.copy()
+    run(y[:-1], out=y[1:])
+    np.testing.assert_array_equal(y[1:], expected[:-1])
+
+
+# ------------------------------------------------------------------------------------------------ threads
+def test_the_same_bits_on_any_number_of_threads():
+    from engine.kernels.cpu import threads
+
+    x = np.random.default_rng(0).standard_normal(5 * lane_ufunc.CHUNK + 11).astype(np.float32)
+    kernel = Elementwise(OPS["gelu"].forward)
+    before = threads.get_num_threads()
+    results = []
+    try:
+        for n in range(1, threads.MAX_THREADS + 1):
+            threads.set_num_threads(n)
+            results.append(kernel(x))
+    finally:
+        threads.set_num_threads(before)
+    pieces = np.concatenate([kernel(x[i : i + 999]) for i in range(0, x.size, 999)])
+    for y in (*results, pieces, kernel(x[::-1])[::-1]):
+        np.testing.assert_array_equal(y.view(np.uint32), results[0].view(np.uint32))
+
+
+def test_python_threads_may_call_at_once():
+    kernel = Elementwise(OPS["sigmoid"].forward)
+    rng = np.random.default_rng(0)
+    xs = [rng.standard_normal(n).astype(np.float32) for n in (5, 1000, lane_ufunc.PARALLEL_FROM + 3, 200_000)]
+    expected = [kernel(x) for x in xs]
+    wrong = []
+
+    def work():
+        for _ in range(20):
+            wrong.extend(x.size for x, y in zip(xs, expected, strict=True) if not np.array_equal(kernel(x), y))
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for w in workers:
+        w.start()
+    for w in workers:
+        w.join()
+    assert wrong == []
+
+
+# ------------------------------------------------------------------------------------------------ in the backend
+def test_no_warning_and_no_changed_floating_point_mode():
+    """NumPy makes warnings of the processor's marks; a formula means its infinities."""
+    x = np.array([0.0, -1.0, inf, 1e38, 1e-45], np.float32)
+    for name in ("log", "exp", "reciprocal", "square"):
+        Elementwise(OPS[name].forward)(x)  # warnings are errors here
+    assert np.float32(1e-40) * np.float32(0.5) != 0  # subnormal numbers still count in this thread
+    with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
+        np.log(np.zeros(3, np.float32))
+
+
+def test_weak_scalars_keep_float32():
+    x = np.ones(5, np.float32)
+    for scalar in (2, 2.0, True):
+        y = Elementwise(OPS["multiply"].forward)(x, scalar)
+        assert y.dtype == np.float32
+        np.testing.assert_array_equal(y, x * np.float32(scalar))
+
+
+def test_a_primitive_without_lanes_takes_numpy():
+    formula = Formula(("x",), (node("sin", var("x")),))
+    assert lanes.lower(formula) is None and lane_cache.function(formula, [False]) is None
+    x = np.ones(3, np.float32)
+    np.testing.assert_array_equal(Elementwise(formula)(x), np.sin(x))
+
+
+def test_float64_and_half_take_numpy():
+    kernel = Elementwise(OPS["tanh"].forward)
+    x = np.linspace(-1, 1, 7)
+    np.testing.assert_array_equal(kernel(x), np.tanh(x))
+    assert kernel(x.astype(np.float16)).dtype == np.float16
+
+
+def test_an_unknown_lowering_is_refused():
+    with pytest.raises(ValueError, match='using: lowering is \'lane\'; choose "lanes" or "numpy"'), using("lane"):
+        pass
+
+
+def adam(p, g, m, v, *, rate, beta1, beta2, eps):
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * (g * g)
+    return p - rate * m / (make("sqrt", v) + eps), m, v
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [7, 100_003])
+def test_an_update_writes_several_arrays_over_its_inputs(dtype, n):
+    rng = np.random.default_rng(0)
+    p, g, m, v = rng.standard_normal((4, n)).astype(dtype)
+    v = v**2 + dtype(0.01)
+    expected = adam_numpy(*(x.astype(float) for x in (p, g, m, v)))
+    CPU().compile_update(Formula.trace(adam))(p, g, m, v, 1e-3, 0.9, 0.999, 1e-8, out=(p, m, v))
+    for got, right in zip((p, m, v), expected, strict=True):
+        eps = np.finfo(dtype).eps
+        np.testing.assert_allclose(got, right, rtol=8 * eps, atol=8 * eps)
+
+
+def adam_numpy(p, g, m, v):
+    m = 0.9 * m + 0.1 * g
+    v = 0.999 * v + 0.001 * g * g
+    return p - 1e-3 * m / (np.sqrt(v) + 1e-8), m, v
+
+
+def test_an_update_may_exchange_two_arrays():
+    for dtype in (np.float32, np.float64):
+        a, b = np.arange(5, dtype=dtype), np.ones(5, dtype)
+        CPU().compile_update(Formula.trace(lambda a, b: (b, a)))(a, b, out=(a, b))
+        np.testing.assert_array_equal(a, np.ones(5))
+        np.testing.assert_array_equal(b, np.arange(5))
+
+
+def test_an_update_flushes_what_fades_out():
+    x = np.full(20, 1e-38, np.float32)
+    CPU().compile_update(Formula.trace(lambda x: 0.5 * x))(x, out=(x,))
+    np.testing.assert_array_equal(x, np.zeros(20) if lane_loop.CONTROL else np.full(20, 5e-39, np.float32))
+
+
+# ------------------------------------------------------------------------------------------------ the cache
+def run_python(code, **environment):
+    root = Path(__file__).resolve().parent.parent
+    env = os.environ | {"PYTHONPATH": str(root)} | environment
+    return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+
+
+CODE = """
+import numpy as np, engine
+from engine import ops
+from engine.kernels.cpu import lane_cache
+y = ops.gelu(engine.tensor(np.linspace(-3, 3, 100, dtype="float32"))).data
+print(repr(float(y.sum())), lane_cache.enabled())
+"""
+
+
+def test_a_damaged_or_read_only_cache_costs_speed_only(tmp_path):
+    good = run_python(CODE, XDG_CACHE_HOME=str(tmp_path))
+    assert good.returncode == 0, good.stderr
+    files = list((tmp_path / "chainrule" / "lanes").glob("*.o"))
+    assert len(files) >= 2  # the loop and the kernel
+    for file in files:
+        file.write_bytes(file.read_bytes()[:-7])
+    again = run_python(CODE, XDG_CACHE_HOME=str(tmp_path))
+    assert again.stdout == good.stdout, again.stderr
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where the folder should be")
+    assert run_python(CODE, XDG_CACHE_HOME=str(blocked)).stdout == good.stdout
+
+
+def test_without_a_compiler_numpy_computes(tmp_path):
+    plain = run_python(CODE, XDG_CACHE_HOME=str(tmp_path), NUMBA_DISABLE_JIT="1")
+    assert plain.returncode == 0, plain.stderr
+    assert plain.stdout.endswith("False\n") and not (tmp_path / "chainrule").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not lane_loop.CONTROL, reason="names of x86 processors")
+@pytest.mark.parametrize("processor", ["x86-64", "x86-64-v2", "haswell"])
+def test_older_processors(processor, tmp_path):
+    """The same laws on machine code for SSE2, SSE4 and AVX2: this file again, with another processor's name."""
+    if processor == "haswell" and "+fma" not in lane_cache.cpu()[1]:
+        pytest.skip("no AVX2 here")
+    here = [sys.executable, "-m", "pytest", "-q", "-x", __file__, "-k", "mathematics or agree or length"]
+    env = os.environ | {"NUMBA_CPU_NAME": processor, "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(here, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
