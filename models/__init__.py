@@ -1,0 +1,20 @@
+"""Whole networks: fit, evaluate, save, and the zoo.
+
+| look for | in |
+| --- | --- |
+| layers in a row | `models.Sequential` |
+| any graph of layers, or a subclass | `models.Model` |
+| fit, evaluate, predict | `models.training` |
+| early stopping, checkpoints, averaged weights | `models.callbacks` |
+| accuracy, precision, AUC ... | `models.metrics` |
+| files | `models.saving` |
+| ready-made networks | `models.zoo` |
+| the command `chainrule` | `models.cli` |
+"""
+
+from models import callbacks as callbacks
+from models import metrics as metrics
+from models.callbacks import Callback as Callback
+from models.model import Model as Model
+from models.saving import load_model as load_model
+from models.sequential import Sequential as Sequential

@@ -1,0 +1,96 @@
+"""The command `chainrule`.
+
+    chainrule train mnist-cnn --epochs 10 --seed 1
+    chainrule info
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Chain Rule: a deep-learning engine that shows its work.")
+
+
+class Network(str, Enum):
+    mnist_cnn = "mnist-cnn"
+    mnist_cnn_small = "mnist-cnn-small"
+    mnist_mlp = "mnist-mlp"
+
+
+class Recipe(str, Enum):
+    listing = "listing"
+    best = "best"
+
+
+@app.command()
+def train(
+    network: Annotated[Network, typer.Argument(help="Which network of the zoo.")],
+    epochs: Annotated[int, typer.Option(min=1, help="Times through the training digits.")] = 10,
+    device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
+    seed: Annotated[int, typer.Option(min=0, help="Of initial values and of the digits' order.")] = 1,
+    data: Annotated[str | None, typer.Option(help="Folder with MNIST; without it: $CHAINRULE_DATA, cache, network.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for checkpoint, history and pictures [runs/NETWORK].")] = None,
+    recipe: Annotated[Recipe, typer.Option(help="As the documents' listings do it, or as well as we can.")] = Recipe.listing,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Digits a step [64 or 128, by network].")] = None,
+) -> None:
+    """Train a network on MNIST; writes checkpoint, history, result and pictures."""
+    with one_line_errors():
+        from models import recipes
+
+        folder = out or Path("runs") / network.value
+        result = recipes.train(
+            network.value, epochs=epochs, device=device, seed=seed, data=data, out=folder, recipe=recipe.value,
+            batch_size=batch_size,
+        )  # fmt: skip
+        print(f"Test loss: {result['loss']:.4f}")
+        print(f"Test accuracy: {result['accuracy']:.4f}")
+        print(f"Written to {folder}: {', '.join(sorted(p.name for p in folder.iterdir() if not p.name.startswith('.')))}")
+
+
+@app.command()
+def info() -> None:
+    """Versions, machine, devices, and where data and kernels are kept."""
+    with one_line_errors():
+        import os
+        import platform
+
+        import platformdirs
+
+        from data import files
+        from engine import OPS, DeviceError, get_backend
+        from models.saving import versions
+
+        for name, version in versions().items():
+            print(f"{name:10} {version}")
+        print(f"{'machine':10} {platform.machine()}, {os.cpu_count()} cores, {platform.system()}")
+        for device in ("cpu", "cuda"):
+            try:
+                get_backend(device)
+                print(f"{device:10} ready")
+            except DeviceError as error:
+                print(f"{device:10} {error}")
+        print(f"{'ops':10} {len(OPS)}")
+        print(f"{'cache':10} {platformdirs.user_cache_dir('chainrule', appauthor=False)}")
+        print(f"{'data':10} {files.given_folder('mnist') or files.cache_folder('mnist')}")
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """What goes wrong on purpose ends in one line and exit code 2; an interruption in 130."""
+    from engine.errors import ChainRuleError
+
+    try:
+        yield
+    except ChainRuleError as error:
+        print(f"chainrule: {' '.join(str(error).split())}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        print("chainrule: interrupted; the last complete epoch is in the checkpoint", file=sys.stderr)
+        raise typer.Exit(130) from None

@@ -1,0 +1,113 @@
+"""What a training run looks like: four pictures, drawn without a display and written whole."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from engine.io.atomic import atomic_write
+
+INK, GREY, BLUE, ORANGE, RED = "#222222", "#8a8a8a", "#1f6fb4", "#e07b1a", "#c8372d"
+
+
+def training_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
+    """Loss and accuracy by epoch, in training and on the test digits."""
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        epochs = np.arange(1, len(history.get(name, ())) + 1)
+        for key, colour, label in ((name, BLUE, "training"), (f"val_{name}", ORANGE, "test")):
+            if key in history:
+                axes.plot(epochs, history[key], "o-", color=colour, markersize=4, label=label)
+        if name == "loss":
+            axes.set_yscale("log")
+            axes.yaxis.set_minor_formatter("{x:.2g}")
+            axes.yaxis.set_major_formatter("{x:.2g}")
+        else:
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.set(title=name, xlabel="epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.grid(color="#e4e4e4", which="both")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    _write(figure, path)
+
+
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, path: Path) -> None:
+    """How many digits of each class (down) were taken for which (across); mistakes are coloured by their number."""
+    classes = int(max(labels.max(), predicted.max())) + 1
+    counts = np.bincount(classes * labels.astype(int) + predicted, minlength=classes**2).reshape(classes, classes)
+    wrong = counts * (1 - np.eye(classes, dtype=int))
+    figure = Figure(figsize=(6.4, 6.4), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(wrong, cmap="Reds", vmin=0, vmax=max(1, wrong.max()) * 1.25)
+    for i, j in np.ndindex(classes, classes):
+        colour = GREY if counts[i, j] == 0 else INK
+        axes.text(
+            j, i, counts[i, j] or "·", ha="center", va="center", color=colour, fontweight="bold" if i == j else None
+        )
+    axes.set_title(f"{np.trace(counts):,} of {len(labels):,} right, {wrong.sum():,} wrong")
+    axes.set(xlabel="taken for", ylabel="digit", xticks=range(classes), yticks=range(classes))
+    axes.tick_params(length=0)
+    axes.set_xticks(np.arange(classes + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(classes + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="#e4e4e4")
+    axes.tick_params(which="minor", length=0)
+    _write(figure, path)
+
+
+def first_layer_filters(kernel: np.ndarray, path: Path, most: int = 64) -> None:
+    """The weights that meet the pixels, one tile a unit: (kh,kw,1,F) filters, or (784,units) as 28 x 28 images."""
+    if kernel.ndim == 2:
+        side = math.isqrt(len(kernel))
+        tiles = kernel.T.reshape(-1, side, side)  # (784,U) -> (U,28,28)
+    else:
+        tiles = np.moveaxis(kernel.mean(2), -1, 0)  # (kh,kw,C,F) -> (F,kh,kw)
+    shown = tiles[:most]
+    figure, grid = _tiles(len(shown), 8, 0.85)
+    largest = np.abs(shown).max()
+    for axes, tile in zip(grid, shown, strict=False):
+        drawn = axes.imshow(tile, cmap="RdBu_r", vmin=-largest, vmax=largest)
+    figure.colorbar(drawn, ax=grid, shrink=0.6, label="weight")
+    of = f"the first {len(shown)} of {len(tiles)}" if len(tiles) > len(shown) else f"{len(tiles)}"
+    figure.suptitle(f"First layer: {of} filters of {tiles.shape[1]} x {tiles.shape[2]}")
+    _write(figure, path)
+
+
+def misclassified(pixels: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, path: Path, most: int = 40) -> None:
+    """The digits that were taken for another, the surest mistakes first; above each: digit, answer, how sure."""
+    predicted, sure = probabilities.argmax(-1), probabilities.max(-1)
+    wrong = np.flatnonzero(predicted != labels)
+    wrong = wrong[np.argsort(-sure[wrong], kind="stable")]
+    shown = wrong[:most]
+    figure, grid = _tiles(max(1, len(shown)), 8, 1.15)
+    for axes, i in zip(grid, shown, strict=False):
+        axes.imshow(pixels[i], cmap="gray_r")
+        axes.set_title(f"{labels[i]} → {predicted[i]}  {100 * sure[i]:.0f} %", fontsize=8, color=RED, pad=2)
+    of = f", the {len(shown)} surest" if len(shown) < len(wrong) else ""
+    figure.suptitle(f"{len(wrong):,} of {len(labels):,} misclassified{of}:  digit → answer, how sure")
+    _write(figure, path)
+
+
+def _tiles(n: int, columns: int, size: float) -> tuple[Figure, Any]:
+    """A grid of n squares, without frames."""
+    rows = -(-n // columns)
+    figure = Figure(figsize=(columns * size + 0.8, rows * (size + 0.12) + 0.7), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    return figure, grid
+
+
+def _write(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure)
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=150)
+    atomic_write(path, png.getvalue())

@@ -1,0 +1,147 @@
+"""One layer after the other.
+
+    model = Sequential([Dense(512, "relu", input_shape=(784,)), Dense(10, "softmax")])
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from engine import config
+from engine.errors import ArgumentError
+from engine.tensor import Tensor
+from layers import Activation, Conv2D, Dense, InputLayer, Layer, ReLU
+from layers.symbolic import SymbolicTensor
+from models.model import Model
+
+
+class Sequential(Model):
+    """A model that is a list of layers, each on the result of the one before.
+
+    It is built at once where the first layer says its input_shape (or is an `Input`), else by the first data.
+    Parameters are named by place: "0.kernel", "0.bias", "2.kernel" ...
+    """
+
+    input_names = ("x",)
+    output_names = ("y",)
+
+    def __init__(self, layers: Sequence[Any] | None = None, name: str | None = None, seed: int | None = None) -> None:
+        self._layers: list[Layer] = []
+        super().__init__(name=name, seed=seed)
+        self._shapes: list[Any] = []  # before the first layer, after it, after the next ...
+        self._plan: list[Layer] = []
+        for layer in layers or []:
+            self.add(layer)
+
+    # --- its layers --------------------------------------------------------------------------------------------------
+    def add(self, layer: Any) -> None:
+        """Put a layer at the end."""
+        layer = layer.layer if isinstance(layer, SymbolicTensor) else layer
+        if not isinstance(layer, Layer):
+            raise ArgumentError(f"Sequential.add: takes a layer, got {layer!r}; a function goes into Activation(function)")
+        if isinstance(layer, InputLayer):
+            if self._layers:
+                raise ArgumentError("Sequential.add: an Input can only be the first")
+            self.batch_input_shape = layer.batch_input_shape
+            return
+        self._layers.append(layer)
+        if len(self._layers) == 1 and self.batch_input_shape is None:
+            self.batch_input_shape = getattr(layer, "batch_input_shape", None)
+        shape = self._shapes[0] if self._shapes else self.batch_input_shape
+        if shape is not None:
+            self.build(shape)
+
+    def pop(self) -> Layer:
+        """Take the last layer off, and return it."""
+        if not self._layers:
+            raise ArgumentError("Sequential.pop: there is no layer")
+        layer = self._layers.pop()
+        self._shapes = self._shapes[: len(self._layers) + 1]
+        self._plan = plan(self._layers)
+        return layer
+
+    @property
+    def layers(self) -> list[Layer]:
+        return list(self._layers)
+
+    def attributes(self) -> Iterator[tuple[str, Any]]:
+        return ((str(i), layer) for i, layer in enumerate(self._layers))
+
+    # --- building and calling ----------------------------------------------------------------------------------------
+    def build(self, input_shape: Any) -> None:
+        """Build the layers that are not built yet, one on the shape that the last one gives; input_shape: (None, ...)."""
+        if not self._layers:
+            raise ArgumentError("Sequential.build: there is no layer yet: add(...) one")
+        self._settle()
+        shape, self._shapes = tuple(input_shape), [tuple(input_shape)]
+        for layer in self._layers:
+            if not layer.built:
+                layer.build(shape)
+            shape = layer.compute_output_shape(shape)
+            self._shapes.append(shape)
+        self.input_shapes, self._plan = [self._shapes[0]], plan(self._layers)
+
+    def call(self, x: Tensor) -> Tensor:
+        for layer in self._plan:
+            x = layer(x)
+        return x
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        for layer in self._layers:
+            input_shape = layer.compute_output_shape(input_shape)
+        return input_shape
+
+    @property
+    def input_shape(self) -> Any:
+        return self._shapes[0] if self._shapes else self.batch_input_shape
+
+    @property
+    def output_shape(self) -> Any:
+        return self._shapes[-1] if self._shapes else None
+
+    # --- as JSON -------------------------------------------------------------------------------------------------------
+    def get_config(self) -> dict[str, Any]:
+        """A layer that is there twice is written once, then by its place."""
+        first = {id(layer): i for i, layer in reversed(list(enumerate(self._layers)))}
+        entries = [
+            config.serialize(layer) if first[id(layer)] == i else first[id(layer)] for i, layer in enumerate(self._layers)
+        ]
+        shape = self.input_shape
+        return {"name": self._name, "seed": self.seed, "input_shape": list(shape) if shape else None, "layers": entries}
+
+    @classmethod
+    def from_config(cls, saved: dict[str, Any]) -> Sequential:
+        model = cls(name=saved["name"], seed=saved["seed"])
+        for entry in saved["layers"]:
+            model.add(model._layers[entry] if isinstance(entry, int) else config.deserialize(Layer, entry))
+        if saved["input_shape"] and not model._shapes:
+            model.build(saved["input_shape"])
+        return model
+
+
+def plan(layers: Sequence[Layer]) -> list[Layer]:
+    """What runs: each layer; but a Dense or Conv2D without activation takes the one behind it along, in one kernel.
+
+    The twin that does so shares the parameters of the layer it stands for. Softmax and cross-entropy need no plan: the
+    loss finds the logits behind the probabilities (`layers.losses.logits_of`).
+    """
+    todo, chosen = list(layers), []
+    while todo:
+        layer = todo.pop(0)
+        behind = activation_of(todo[0]) if todo else None
+        if type(layer) in (Dense, Conv2D) and layer.activation is None and behind is not None:
+            layer = copy.copy(layer)
+            layer.activation = behind
+            todo.pop(0)
+        chosen.append(layer)
+    return chosen
+
+
+def activation_of(layer: Layer) -> Any:
+    """The function that an activation layer is; None for others."""
+    if type(layer) is Activation:
+        return layer.activation
+    plain = type(layer) is ReLU and layer.max_value is None and layer.threshold == layer.negative_slope == 0.0
+    return Activation("relu").activation if plain else None
