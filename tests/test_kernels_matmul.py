@@ -198,6 +198,7 @@ def panel_product(tile: Tile, dtype, name):
         a, rows, cols = number_at(block, 0), number_at(block, 2), number_at(block, 4)
         start, keep, c, c_rows = number_at(block, 12), number_at(block, 14), number_at(block, 15), number_at(block, 17)
         floor = dtype(real_at(block, 20))
-        sweep(a, rows, cols, depth, packed, start, keep, floor, c, c_rows, number_at(block, 19), n)
+        step, m = tile.columns * words.size, number_at(block, 19)
+        sweep(a, rows, cols, depth, packed, step, start, keep, floor, c, c_rows, m, n)
 
     return kernel(panel, f"panel_{name}_{words.size}")

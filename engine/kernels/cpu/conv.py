@@ -28,8 +28,8 @@ from .threads import launch
 Array = np.ndarray[Any, Any]
 Padding = tuple[Pair, Pair]
 
-PIXELS = 192  # of a strip: its input and output stay in the second cache
-DEEP = 384  # of a strip of the weight gradient, where pixels are what is summed over
+STRIPS = 192, 16  # pixels of a strip, whose input and output stay in the second cache; strips at least
+DEEP_STRIPS = 160, 4  # the same for the weight gradient, which sums over pixels: its panels stay in the first cache
 GRADIENT_PARTS = 16  # of a weight gradient
 
 
@@ -49,7 +49,7 @@ def reference(
     """conv2d in NumPy."""
     kh, kw, Cg, F = w.shape
     Fg = F // groups
-    shape = geometry(x.shape, w.shape, stride, padding, dilation, groups, x.itemsize, PIXELS).out_shape
+    shape = geometry(x.shape, w.shape, stride, padding, dilation, groups, x.itemsize, *STRIPS).out_shape
     y = np.zeros(shape, x.dtype)
     xp = np.pad(x, ((0, 0), *padding, (0, 0)))
     for group in range(groups):
@@ -117,7 +117,7 @@ def conv2d(
     Raises ShapeError where channels, groups or sides don't fit, DTypeError for other or mixed dtypes.
     """
     _check_dtypes("conv2d", x=x, w=w, bias=w if bias is None else bias)
-    plan = geometry(x.shape, w.shape, stride, padding, dilation, groups, x.itemsize, PIXELS)
+    plan = geometry(x.shape, w.shape, stride, padding, dilation, groups, x.itemsize, *STRIPS)
     F = w.shape[3]
     if bias is not None and bias.shape != (F,):
         raise ShapeError(f"conv2d: bias is {bias.shape}; it must be (F,) = ({F},), one number per filter")
@@ -140,7 +140,7 @@ def conv2d_input_gradient(
 ) -> Array:
     """g:(N,H',W',F), w:(kh,kw,C/groups,F) -> dx:(N,H,W,C), the gradient of Sum(g * conv2d(x, w)) by x."""
     _check_dtypes("conv2d_input_gradient", g=g, w=w)
-    plan = geometry(tuple(x_shape), w.shape, stride, padding, dilation, groups, g.itemsize, PIXELS)
+    plan = geometry(tuple(x_shape), w.shape, stride, padding, dilation, groups, g.itemsize, *STRIPS)
     _check_cotangent("conv2d_input_gradient", g, plan)
     if not ENABLED or not g.size or not w.size:
         return reference_input_gradient(g, w, x_shape, stride, padding, dilation, groups)
@@ -160,19 +160,21 @@ def conv2d_weight_gradient(
 ) -> Array:
     """x:(N,H,W,C), g:(N,H',W',F) -> dw:(kh,kw,C/groups,F), the gradient of Sum(g * conv2d(x, w)) by w."""
     _check_dtypes("conv2d_weight_gradient", x=x, g=g)
-    plan = geometry(x.shape, tuple(w_shape), stride, padding, dilation, groups, x.itemsize, DEEP)
+    plan = geometry(x.shape, tuple(w_shape), stride, padding, dilation, groups, x.itemsize, *DEEP_STRIPS)
     _check_cotangent("conv2d_weight_gradient", g, plan)
     if not ENABLED or not x.size or not g.size:
         return reference_weight_gradient(x, g, w_shape, stride, padding, dilation, groups)
     x, g = np.ascontiguousarray(x), np.ascontiguousarray(g)
     tile = tile_shape(x.itemsize)
     wanted = max(1, min(GRADIENT_PARTS, plan.work // WORTH))
-    # cut the rows of dw while parts keep 8 tiles of them, then the pixels, whose partial sums are added in order
+    # Cut the pixels (which costs partial sums of dw's size, added in order) or the rows of dw (each packs g again),
+    # whichever costs less.
+    N, OH, OW, _ = plan.out_shape
     tiles = -(-plan.taps.size // tile.rows)
-    row_parts = max(1, min(wanted, tiles // 8))
+    pixel_parts = min(plan.strips, wanted, 1 + N * OH * OW // (4 * plan.taps.size))
+    row_parts = max(1, min(-(-wanted // pixel_parts), tiles // 8))
     rows = -(-tiles // row_parts) * tile.rows
     row_parts = -(-plan.taps.size // rows)
-    pixel_parts = min(plan.strips, -(-wanted // row_parts))
     partial = np.empty((pixel_parts, *w_shape), x.dtype)
     parts = pixel_parts * row_parts
     panel = plan.pixels.size * tile.columns

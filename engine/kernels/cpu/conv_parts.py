@@ -17,6 +17,8 @@ from . import geometry as at
 from .jit import Kernel, array_at, device, kernel, number_at, real_at, stack, view
 from .microkernel import make
 
+FEW = 24  # rows that are not worth packing a panel for
+
 
 @dataclass(frozen=True)
 class Kernels:
@@ -101,7 +103,7 @@ def kernels(size: int) -> Kernels:
                 for j in range(0, s[at.GROUP_F], NR):  # (m,depth) @ (depth,NR) -> (m,NR)
                     f, n = (group * s[at.GROUP_F] + j) * size, min(NR, s[at.GROUP_F] - j)
                     a_group = a + group * s[at.GROUP_C] * size
-                    sweep(a_group, pixels, taps, depth, panel, start + f, fresh, floor, out + f, rows, m, n)
+                    sweep(a_group, pixels, taps, depth, panel, NR * size, start + f, fresh, floor, out + f, rows, m, n)
                     panel += depth * NR * size
 
     def input_gradient(block, part):  # type: ignore[no-untyped-def]
@@ -131,7 +133,7 @@ def kernels(size: int) -> Kernels:
                         for j in range(0, s[at.GROUP_C], NR):  # (m,F) @ (F,NR) -> (m,NR), added where the tap meets x
                             c = corner + tap[t * s[at.GROUP_C]] + (group * s[at.GROUP_C] + j) * size
                             n, depth = min(NR, s[at.GROUP_C] - j), s[at.GROUP_F]
-                            sweep(a_group, rows, channels, depth, panel, c, add, no_floor, c, pixels, m, n)
+                            sweep(a_group, rows, channels, depth, panel, NR * size, c, add, no_floor, c, pixels, m, n)
                             panel += depth * NR * size
             if s[at.PADDED]:
                 crop(s, scratch, dx, image, images)
@@ -160,11 +162,14 @@ def kernels(size: int) -> Kernels:
             for group in range(s[at.GROUPS]):
                 for j in range(0, s[at.GROUP_F], NR):  # (m,pixels) @ (pixels,NR) -> (m,NR)
                     f, n = (group * s[at.GROUP_F] + j) * size, min(NR, s[at.GROUP_F] - j)
-                    pack(g_strip + f, s[at.F], 1, depth, n, panel)
+                    b, step = g_strip + f, s[at.F] * size
+                    if n < NR or m > FEW:
+                        pack(b, s[at.F], 1, depth, n, panel)
+                        b, step = panel, NR * size
                     c = partial + part * s[at.DEPTH] * s[at.F] * size + f
                     start = c if keep else zeros
                     a_group, c_rows = a + group * s[at.GROUP_C] * size, filter_rows + 8 * k0
-                    sweep(a_group, taps + 8 * k0, pixels, depth, panel, start, keep, no_floor, c, c_rows, m, n)
+                    sweep(a_group, taps + 8 * k0, pixels, depth, b, step, start, keep, no_floor, c, c_rows, m, n)
 
     def pack_filters(block, part):  # type: ignore[no-untyped-def]
         w, panels = number_at(block, 0), number_at(block, 2)

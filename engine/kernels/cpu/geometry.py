@@ -78,8 +78,9 @@ def geometry(
     groups: int,
     itemsize: int,
     strip_pixels: int,
+    least_strips: int,
 ) -> Geometry:
-    """Cut a convolution into strips of about `strip_pixels` output pixels. Shapes alone decide."""
+    """Cut a convolution into strips of about `strip_pixels` output pixels, at least so many. Shapes alone decide."""
     (n, h, w, c), (kh, kw, cg, f) = x_shape, w_shape
     (sh, sw), (dh, dw) = stride, dilation
     if cg * groups != c or f % groups:
@@ -93,8 +94,8 @@ def geometry(
             f"conv2d: a filter of (kh,kw) = ({kh}, {kw}) with dilation {dilation} is larger than the image "
             f"(H,W) = ({h}, {w}) with padding {padding}: pad more, or use a smaller filter"
         )
-    # whole images while they are small, in at least 16 strips if n allows; whole rows of one image when it is large
-    images = max(1, min(strip_pixels // (oh * ow), n // 16))
+    # whole images while they are small, in enough strips if n allows; whole rows of one image when it is large
+    images = max(1, min(strip_pixels // (oh * ow), n // least_strips))
     strip_rows = oh if images > 1 else min(oh, -(-strip_pixels // ow))
     strip_rows = -(-oh // -(-oh // strip_rows))  # of nearly equal height
     strips_per_image, image_blocks = -(-oh // strip_rows), -(-n // images)

@@ -123,7 +123,7 @@ def _product(size: int) -> Kernel:
     dtype = np.float32 if size == 4 else np.float64
     words = make(dtype)
     NR, sweep, pack = words.NR, words.sweep, words.pack
-    no_floor = dtype(-np.inf)
+    no_floor, step = dtype(-np.inf), NR * size
     panel_memory, zeros_memory = stack(PANEL), stack(NR * size)
     a_rows_memory, a_columns_memory, c_rows_memory = stack(8 * ROWS), stack(8 * KC), stack(8 * ROWS)
 
@@ -161,6 +161,6 @@ def _product(size: int) -> Kernel:
                 tile_c = c + j * size
                 start = tile_c if keep else zeros
                 a_tile = a + k0 * a_k * size
-                sweep(a_tile, a_rows, a_columns, depth, panel, start, keep, no_floor, tile_c, c_rows, m, width)
+                sweep(a_tile, a_rows, a_columns, depth, panel, step, start, keep, no_floor, tile_c, c_rows, m, width)
 
     return kernel(product, f"matmul_float{8 * size}")

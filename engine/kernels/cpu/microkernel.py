@@ -116,14 +116,14 @@ def make(dtype: Any, tile: Tile | None = None) -> Words:
 
     @intrinsic
     def tile_product(
-        typing: Any, a: Any, rows: Any, cols: Any, depth: Any, panel: Any, start: Any, keep: Any, c: Any, c_rows: Any,
-        floor: Any,
+        typing: Any, a: Any, rows: Any, cols: Any, depth: Any, panel: Any, step: Any, start: Any, keep: Any, c: Any,
+        c_rows: Any, floor: Any,
     ) -> Any:  # fmt: skip
         """C = max(start + A B, floor) for one full tile; start's rows are those of C if `keep` is -1, one row if 0."""
-        signature = types.void(*[types.int64] * 9, number)
+        signature = types.void(*[types.int64] * 10, number)
 
         def generate(context: Any, builder: Any, _: Any, args: Any) -> Any:
-            a, rows, cols, depth, panel, start, keep, c, c_rows, floor = args
+            a, rows, cols, depth, panel, step, start, keep, c, c_rows, floor = args
             fma = fused(builder)
             a_row = [builder.add(a, load(builder, rows, r, I64)) for r in range(MR)]
             c_offset = [load(builder, c_rows, r, I64) for r in range(MR)]
@@ -145,7 +145,7 @@ def make(dtype: Any, tile: Tile | None = None) -> Words:
             for r in range(MR):
                 a_rk = splat(builder, load(builder, builder.add(a_row[r], column), 0, scalar))
                 new += [builder.call(fma, [a_rk, b_k[v], sums[r * NV + v]]) for v in range(NV)]
-            k_next, b_next = builder.add(k, I64(1)), builder.add(b, I64(NR * size))
+            k_next, b_next = builder.add(k, I64(1)), builder.add(b, step)
             builder.cbranch(builder.icmp_signed("<", k_next, depth), body, after)
             for phi, first, later in [(k, I64(0), k_next), (b, panel, b_next), *zip(sums, initial, new, strict=True)]:
                 phi.add_incoming(first, before)
@@ -216,8 +216,8 @@ def make(dtype: Any, tile: Tile | None = None) -> Words:
     side_memory, side_offsets, edge_offsets = stack(MR * NR * size), stack(MR * 8), stack(MR * 8)
 
     @device
-    def sweep(a, rows, cols, depth, panel, start, keep, floor, c, c_rows, m, n):  # type: ignore[no-untyped-def]
-        """C[0:m, 0:n] = max(start + A B, floor) for one panel of B, tile by tile.
+    def sweep(a, rows, cols, depth, panel, step, start, keep, floor, c, c_rows, m, n):  # type: ignore[no-untyped-def]
+        """C[0:m, 0:n] = max(start + A B, floor) for one panel of B, whose rows are `step` bytes apart, tile by tile.
 
         `rows`, `c_rows` (m,) and `cols` (depth,) are tables of byte offsets. `start` is C itself if keep is -1, one
         row of n numbers (a bias) if keep is 0. Tiles that stick out of C work in a side buffer: nothing is read or
@@ -238,7 +238,7 @@ def make(dtype: Any, tile: Tile | None = None) -> Words:
                     for j in range(NR):
                         s[r * NR + j] = first[j] if j < n else dtype(0)
                 tile_rows, tile_start, tile_keep, tile_c, tile_c_rows = edge_rows, side, -1, side, side_rows
-            tile_product(a, tile_rows, cols, depth, panel, tile_start, tile_keep, tile_c, tile_c_rows, floor)
+            tile_product(a, tile_rows, cols, depth, panel, step, tile_start, tile_keep, tile_c, tile_c_rows, floor)
             if edge:
                 for r in range(height):
                     out = view(c + c_row[i + r], 0, dtype)
