@@ -114,7 +114,7 @@ def gradcheck(
 ) -> Report:
     """Check f's gradient at `inputs` (float64 is used throughout) in every floating input, up to `order` (1 or 2).
 
-    f(*tensors, **params) -> Tensor. Second order checks that the gradient's own gradient is right, for a random
+    f(*tensors, **params) -> Tensor, or several. Second order checks that the gradient's own gradient is right, for a random
     direction in each input, which includes the cotangent's. Returns a Report; it never raises for a wrong gradient.
     """
     if order not in (1, 2):
@@ -122,15 +122,15 @@ def gradcheck(
     rng = np.random.default_rng(seed)
     xs = [_float64(x) for x in inputs]
     report = Report(name or getattr(f, "__name__", "f"), _equation(f), [np.shape(x) for x in xs], params)
-    y = f(*map(_tensor, xs), **params)
+
+    def first(*arrays: Any) -> Tensor:
+        return _one_tensor(f(*arrays, **params))
+
+    y = first(*map(_tensor, xs))
     if not is_float(y.dtype):
         raise ArgumentError(f"gradcheck: {report.name} gives {y.dtype}; only floating results have a gradient")
     ybar = rng.standard_normal(y.shape)
     names = _names(f, len(xs))
-
-    def first(*arrays: Any) -> Tensor:
-        return f(*arrays, **params)
-
     for i, x in enumerate(xs):
         if _differentiable(x):
             c = _compare(first, xs, i, ybar, rng, names[i], 1, slope)
@@ -138,6 +138,13 @@ def gradcheck(
     if order == 2:
         report.comparisons += _second(first, xs, ybar, rng, names)
     return report
+
+
+def _one_tensor(y: Any) -> Tensor:
+    """Several results end to end, but for those without a gradient (indices)."""
+    from .ops import concat, reshape
+
+    return y if isinstance(y, Tensor) else concat([reshape(t, shape=-1) for t in y if is_float(t.dtype)])
 
 
 def check_op(op: str | Op, *, seed: int = 0, order: int = 2, slope: bool = True) -> Report:

@@ -75,6 +75,14 @@ class Op:
     def __repr__(self) -> str:
         return f"<op {self.name}>"
 
+    def __reduce__(self) -> Any:
+        """There is one op of a name: a copy, and what comes out of a pickle, is that."""
+        return _by_name, (self.name,)
+
+
+def _by_name(name: str) -> Op:
+    return OPS[name]
+
 
 # ------------------------------------------------------------------------------------------------ tensors in and out
 def unwrap(op: str, args: Sequence[Any]) -> tuple[list[Any], list[Tensor | None], str, bool]:

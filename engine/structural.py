@@ -240,9 +240,11 @@ def op(
 class CompositeOp(Op):
     """A function of tensors made of other ops; a drawn graph shows those."""
 
-    def __init__(self, name: str, note: Note, body: Callable[..., Any], shapes: str) -> None:
+    def __init__(
+        self, name: str, note: Note, body: Callable[..., Any], shapes: str, differentiable: bool = True
+    ) -> None:
         super().__init__(name, note, body)
-        self.body, self.signature = body, Signature.parse(shapes)
+        self.body, self.signature, self.differentiable = body, Signature.parse(shapes), differentiable
         self.__doc__, self.__wrapped__, self.__signature__ = body.__doc__, body, inspect.signature(body)
         parameters = self.__signature__.parameters.values()
         self.inputs = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL))
@@ -267,11 +269,11 @@ class CompositeOp(Op):
 
 
 def composite(
-    name: str, *, shapes: str, definition: str = "", **note: Any
+    name: str, *, shapes: str, definition: str = "", differentiable: bool = True, **note: Any
 ) -> Callable[[Callable[..., Any]], CompositeOp]:
     """Register a function of tensors made of other ops. Keywords as for `op`."""
 
     def register(body: Callable[..., Any]) -> CompositeOp:
-        return CompositeOp(name, Note(definition=definition, **note), body, shapes)
+        return CompositeOp(name, Note(definition=definition, **note), body, shapes, differentiable)
 
     return register
