@@ -112,7 +112,8 @@ def get(family: type[Configurable], what: Any) -> Any:
         return what()
     if what is None or isinstance(what, family) or callable(what):
         return what
-    raise ArgumentError(f"a {family.family} is a name, an object or a function, got {what!r}")
+    article = "an" if family.family[0] in "aeiou" else "a"
+    raise ArgumentError(f"{article} {family.family} is a name, an object or a function, got {what!r}")
 
 
 def _key(name: str) -> str:

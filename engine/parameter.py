@@ -129,6 +129,11 @@ class Parameter(Tensor):
         return True
 
     @property
+    def known_shape(self) -> Shape | None:
+        """Its shape, which may be known before it has values; or None."""
+        return self.shape if self.built else self._declared
+
+    @property
     def trainable(self) -> bool:
         return self.requires_grad
 
@@ -139,7 +144,7 @@ class Parameter(Tensor):
     def declare(self, shape: Sequence[int]) -> Parameter:
         """Give it a shape; values follow when its layer is built, or when they are first read."""
         shape = tuple(int(n) for n in shape)
-        known = self.shape if self.built else self._declared
+        known = self.known_shape
         if known is not None and known != shape:
             raise ShapeError(
                 f"parameter '{self.path}' has shape {known} and can't be built again with {shape}: "
@@ -181,7 +186,7 @@ class Parameter(Tensor):
         new = values.data if isinstance(values, Tensor) else np.asarray(values)
         if new.dtype.kind not in "fiub" and new.dtype.name != "bfloat16":
             raise DTypeError(f"parameter '{self.path}': values must be real numbers, got {new.dtype}")
-        wanted = self.shape if self.built else self._declared
+        wanted = self.known_shape
         if wanted is not None and new.shape != wanted:
             raise ShapeError(f"parameter '{self.path}' has shape {wanted}, its new values {new.shape}; make them equal")
         if self.built and self.data.flags.writeable:

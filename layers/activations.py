@@ -49,7 +49,7 @@ ENGINES = {  # our name -> the engine's
     name: name
     for name in (
         "relu", "relu6", "elu", "selu", "celu", "gelu", "gelu_tanh", "silu", "mish", "softplus", "softsign",
-        "log_sigmoid", "tanh", "hard_sigmoid", "hard_swish", "hard_tanh", "glu", "softshrink", "hardshrink",
+        "log_sigmoid", "tanh", "hard_sigmoid", "hard_swish", "hard_tanh", "softshrink", "hardshrink",
         "tanhshrink",
     )
 } | {"swish": "silu", "hard_silu": "hard_swish", "exponential": "exp", "soft_shrink": "softshrink",

@@ -97,10 +97,10 @@ class Layer(config.Configurable, family="layer"):
             if any(True for _ in symbolic.tensors_in((inputs, options))):
                 return self._call_symbolic(inputs, options)
             inputs = tuple(self._as_tensor(x) for x in inputs)
-            if not self.built:
-                self._build_for(inputs)
             if self.needs is not None:
                 self.needs.check(self, inputs[0])
+            if not self.built:
+                self._build_for(inputs)
             if training is not None:
                 with training_mode(training):
                     return self._call(inputs, options)
@@ -115,11 +115,11 @@ class Layer(config.Configurable, family="layer"):
         return self.call(*inputs, **options)
 
     def _call_symbolic(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        if self.needs is not None:
+            self.needs.check(self, inputs[0])
         if not self.built:
             self._settle()
             self.build(*self.shapes_of(inputs))
-        if self.needs is not None:
-            self.needs.check(self, inputs[0])
         return symbolic.record(self, inputs, options)
 
     def _build_for(self, inputs: tuple[Any, ...]) -> None:
@@ -381,7 +381,7 @@ class Layer(config.Configurable, family="layer"):
     def __repr__(self) -> str:
         """The constructor's call, parameters with their shapes, and the layers below by their paths."""
         line = super().__repr__()
-        shapes = [f"{name} {p.shape if p.built else '?'}" for name, p in self.parts() if isinstance(p, Parameter)]
+        shapes = [f"{name} {p.known_shape or '?'}" for name, p in self.parts() if isinstance(p, Parameter)]
         line += f": {', '.join(shapes)}" if shapes else ""
         below = [(name, part) for name, part in self.parts() if isinstance(part, Layer)]
         return "\n".join([line, *(f"  {name}: " + repr(part).replace("\n", "\n  ") for name, part in below)])
@@ -409,7 +409,7 @@ def _then_draw_values(build: Callable[..., None]) -> Callable[..., None]:
         for name, p in self.parts():
             if isinstance(p, Parameter) and not p.built:
                 p.path = join_path(self._path, name)
-                if p._declared is not None:
+                if p.known_shape is not None:
                     p.build(generator=self.generator.at(p.path))
         self.built = True
 

@@ -176,20 +176,30 @@ class CategoricalCrossentropy(Loss):
 class SparseCategoricalCrossentropy(Loss):
     r"""-ln ŷ_k, where k is the label: y_true (N,...) of class numbers, y_pred (N,...,K).
 
-    from_logits: ŷ = softmax(y_pred). Raises IndexRangeError for a label outside of 0 .. K-1.
+    from_logits: ŷ = softmax(y_pred). label_smoothing: as for one-hot labels. Raises IndexRangeError for a label outside
+    of 0 .. K-1.
     """
 
     def __init__(
-        self, from_logits: bool = False, reduction: str | None = "sum_over_batch_size", name: str | None = None
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
     ) -> None:
         super().__init__(reduction, name)
-        self.from_logits = from_logits
+        self.from_logits, self.label_smoothing = from_logits, label_smoothing
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         z = logits_of(y_pred, self.from_logits)
-        if z is None:
-            return ops.sparse_categorical_cross_entropy(y_true, y_pred, reduction="none")
-        return ops.cross_entropy(y_true, z, reduction="none")
+        if z is not None:
+            return ops.cross_entropy(y_true, z, label_smoothing=self.label_smoothing, reduction="none")
+        losses = ops.sparse_categorical_cross_entropy(y_true, y_pred, reduction="none")
+        if not self.label_smoothing:
+            return losses
+        even = np.full(y_pred.shape, 1 / y_pred.shape[-1], y_pred.dtype)
+        towards_all = ops.categorical_cross_entropy(even, y_pred, reduction="none")
+        return (1 - self.label_smoothing) * losses + self.label_smoothing * towards_all
 
     def _truth(self, y_true: Any, y_pred: Tensor) -> Tensor:
         """Class numbers, (N,...) or (N,...,1); whole numbers may come as floats."""

@@ -56,7 +56,7 @@ class AveragePooling2D(_Pooling2D):
     """
 
     def call(self, x: Tensor) -> Tensor:
-        return ops.avg_pool2d(x, window=self.pool_size, stride=self.strides, padding=self.padding)
+        return ops.average_pool2d(x, window=self.pool_size, stride=self.strides, padding=self.padding)
 
 
 class _GlobalPooling2D(Layer):

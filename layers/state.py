@@ -23,9 +23,9 @@ def load(who: str, parameters: Mapping[str, Parameter], values: Mapping[str, Any
     found = Mismatch([n for n in parameters if n not in values], [n for n in values if n not in parameters])
     shared = [n for n in values if n in parameters]
     misshapen = [
-        f"{n} (has {_shape(parameters[n])}, got {np.shape(values[n])})"
+        f"{n} (has {parameters[n].known_shape}, got {np.shape(values[n])})"
         for n in shared
-        if _shape(parameters[n]) not in (None, np.shape(values[n]))
+        if parameters[n].known_shape not in (None, np.shape(values[n]))
     ]
     problems = []
     if strict and found.missing:
@@ -42,7 +42,3 @@ def load(who: str, parameters: Mapping[str, Parameter], values: Mapping[str, Any
         parameters[name].path = parameters[name].path or name
         parameters[name].assign(values[name])
     return found
-
-
-def _shape(p: Parameter) -> tuple[int, ...] | None:
-    return p.shape if p.built else p._declared
