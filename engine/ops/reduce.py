@@ -132,6 +132,7 @@ def _(g, y, aux, x, *, axis, keepdims, needs):  # type: ignore[no-untyped-def]
 
 @composite(
     "count_nonzero",
+    differentiable=False,
     shapes=SHAPES,
     definition="y = Sum(r, x[r] != 0)",
     samples=sample_rows(Domain(-1, 1, "integer"), empty=True),

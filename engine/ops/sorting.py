@@ -23,10 +23,11 @@ from .shape import ANY
 @op(
     "one_hot",
     shapes="indices:(*B) -> y:(*B,C')",
-    definition="y[c] = indices == c",
+    definition=r"y_{i,c} = [\, \mathrm{indices}_i = c \,]",
     dtype="any",
     indices=["indices"],
-    samples=lambda d: (lambda n: ([d.rng.integers(0, n, d.shape(0, 3))], {"num_classes": n}))(d.integer(1, 5)),
+    samples=lambda d: (lambda n: ([d.rng.integers(0, n, d.shape(0, 3))], {"num_classes": n, "dtype": "float64"}))(d.integer(1, 5)),
+    reference=lambda indices, num_classes, dtype: np.eye(num_classes)[indices],
     errors=[
         (
             lambda f: f(np.array([0, 3]), num_classes=3),
@@ -151,6 +152,7 @@ def topk(x: Tensor, *, k: int, axis: int = -1, largest: bool = True) -> tuple[Te
 # ------------------------------------------------------------------------------------------------ searching
 @composite(
     "nonzero",
+    differentiable=False,
     shapes=ANY,
     definition=r"x[y^{(0)}, y^{(1)}, \dots] \ne 0",
     samples=lambda d: ([d.rng.integers(-1, 2, d.shape(1, 4))], {}),
@@ -190,6 +192,7 @@ def searchsorted(x1: Array, x2: Array, *, side: str = "left") -> Array:
 
 @composite(
     "unique_counts",
+    differentiable=False,
     shapes=ANY,
     definition=r"n_k = \lvert \{ i : x_i = v_k \} \rvert",
     samples=lambda d: ([d.rng.integers(-2, 3, d.shape(0, 3))], {}),
@@ -206,6 +209,7 @@ def unique_counts(x: Tensor) -> tuple[Tensor, Tensor]:
 
 @composite(
     "unique_values",
+    differentiable=False,
     shapes=ANY,
     definition=r"\{ x_i \}",
     samples=lambda d: ([d.rng.integers(-2, 3, d.shape(0, 3))], {}),
