@@ -13,7 +13,6 @@ import numpy as np
 
 from engine import config, ops
 from engine.errors import ArgumentError, DTypeError, ShapeError
-from engine.ops.loss import smooth
 from engine.tensor import Tensor, asarray
 
 from .activations import Probabilities
@@ -82,6 +81,12 @@ class Loss(config.Configurable, family="loss"):
         return ops.reshape(w, shape=w.shape + (1,) * (losses.ndim - w.ndim))
 
 
+def _share(label_smoothing: float) -> float:
+    if not 0 <= label_smoothing <= 1:
+        raise ArgumentError(f"label_smoothing is a share of the certainty, 0 to 1, got {label_smoothing}")
+    return label_smoothing
+
+
 def _per_sample(losses: Tensor) -> Tensor:
     """The mean over the last axis, (N,...,D) -> (N,...); (N,) stays."""
     return ops.mean(losses, axis=-1) if losses.ndim > 1 else losses
@@ -140,10 +145,11 @@ class BinaryCrossentropy(Loss):
         name: str | None = None,
     ) -> None:
         super().__init__(reduction, name)
-        self.from_logits, self.label_smoothing = from_logits, label_smoothing
+        self.from_logits, self.label_smoothing = from_logits, _share(label_smoothing)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        q, z = smooth(y_true, 2, self.label_smoothing), logits_of(y_pred, self.from_logits)
+        z, a = logits_of(y_pred, self.from_logits), self.label_smoothing
+        q = y_true * (1 - a) + a / 2 if a else y_true
         if z is None:
             return _per_sample(ops.binary_cross_entropy(q, y_pred, reduction="none"))
         return _per_sample(ops.binary_cross_entropy_with_logits(q, z, reduction="none"))
@@ -164,7 +170,7 @@ class CategoricalCrossentropy(Loss):
         name: str | None = None,
     ) -> None:
         super().__init__(reduction, name)
-        self.from_logits, self.label_smoothing = from_logits, label_smoothing
+        self.from_logits, self.label_smoothing = from_logits, _share(label_smoothing)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         z, how = logits_of(y_pred, self.from_logits), {"label_smoothing": self.label_smoothing, "reduction": "none"}
@@ -188,7 +194,7 @@ class SparseCategoricalCrossentropy(Loss):
         name: str | None = None,
     ) -> None:
         super().__init__(reduction, name)
-        self.from_logits, self.label_smoothing = from_logits, label_smoothing
+        self.from_logits, self.label_smoothing = from_logits, _share(label_smoothing)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         z = logits_of(y_pred, self.from_logits)

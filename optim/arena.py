@@ -35,8 +35,8 @@ class Arena:
         xp, dtype = backend_of(params[0].data).xp, params[0].dtype
         ends = np.cumsum([p.size for p in params]).tolist()
         self.params, self.segments = list(params), list(map(slice, [0, *ends[:-1]], ends))
-        self.data, self.grad = xp.empty(ends[-1], dtype), xp.empty(ends[-1], dtype)
         wide = float32 if is_half(dtype) else dtype  # 16 bits are too few to remember small changes
+        self.data, self.grad = xp.empty(ends[-1], dtype), xp.empty(ends[-1], wide)
         self.slots = {name: xp.full(ends[-1], first, wide) for name, first in slots.items()}
         self.views = []
         for p, state, segment in zip(params, states, self.segments, strict=True):
@@ -70,53 +70,27 @@ class Arena:
 
 
 # ------------------------------------------------------------------------------------------------ the kernel
-BLOCK = 1 << 14  # numbers at a time in NumPy: its temporaries stay in the core's cache
-
-
 class Update:
-    """A formula that replaces its first inputs by its results: new w, m, v = f(w, g, m, v, numbers)."""
+    """A formula that replaces arrays by its results: new w, m, v = f(w, g, m, v, numbers)."""
 
     def __init__(self, rule: Callable[..., Any], slots: Sequence[str], numbers: Sequence[str]) -> None:
         """rule(w, g, *slots, **numbers) -> (w, *slots), of symbols. Before it, w is multiplied by the number `keep`."""
-        names = ("w", "g", *slots)
-        w, g, *memory = map(var, names)
+        w, g, *memory = map(var, ("w", "g", *slots))
         outs = rule(var("keep") * w, g, *memory, **{n: var(n) for n in numbers})
-        outs = outs if isinstance(outs, tuple) else (outs,)
-        numbers = ("keep", *numbers)
-        self.formula = Formula((*names, *numbers), tuple(map(lift, outs)), tuple(numbers))
-        self.numbers = numbers
-        self._compiled: dict[Any, Callable[..., None]] = {}
+        self.numbers = ("keep", *numbers)
+        outs = tuple(map(lift, outs if isinstance(outs, tuple) else (outs,)))
+        self.formula = Formula(("w", "g", *slots, *self.numbers), outs, self.numbers)
+        self._compiled: dict[str, Callable[..., None]] = {}  # by device
 
     def __call__(self, w: Array, g: Array, memory: Sequence[Array], numbers: dict[str, float]) -> None:
         """Flat arrays of one length; w and memory are overwritten."""
-        run = self._compiled.get(w.dtype)
+        if is_half(w.dtype):  # storage only: compute in 32 bits, round once
+            wide = w.astype(float32)
+            self(wide, g, memory, numbers)
+            w[...] = wide
+            return
+        backend = backend_of(w)
+        run = self._compiled.get(backend.name)
         if run is None:
-            run = self._compiled[w.dtype] = self._lanes() if w.dtype == float32 else self._numpy(w.dtype)
-        run(w, g, memory, [numbers[n] for n in self.numbers])
-
-    def _lanes(self) -> Callable[..., None]:
-        """SIMD lanes, in place; NumPy where this machine can't make them."""
-        from engine.kernels.cpu import lane_cache
-
-        truths = [False] * len(self.formula.inputs)
-        kernel = lane_cache.function(self.formula, truths, flush=True) if lane_cache.enabled() else None
-        if kernel is None:
-            return self._numpy(float32)
-
-        def run(w: Array, g: Array, memory: Sequence[Array], numbers: list[float]) -> None:
-            kernel(w, g, *memory, *numbers, out=(w, *memory))
-
-        return run
-
-    def _numpy(self, dtype: Any) -> Callable[..., None]:
-        wide = float32 if is_half(dtype) else dtype
-        formula = self.formula.numpy(wide)
-
-        def run(w: Array, g: Array, memory: Sequence[Array], numbers: list[float]) -> None:
-            for i in range(0, w.size, BLOCK):
-                block = slice(i, i + BLOCK)
-                new = formula(*(a[block].astype(wide, copy=False) for a in (w, g, *memory)), *numbers)
-                for a, values in zip((w, *memory), new if isinstance(new, tuple) else (new,), strict=True):
-                    a[block] = values
-
-        return run
+            run = self._compiled[backend.name] = backend.compile_update(self.formula)
+        run(w, g, *memory, *(numbers[n] for n in self.numbers), out=(w, *memory))

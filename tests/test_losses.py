@@ -212,6 +212,7 @@ def test_config_makes_the_same_loss() -> None:
             ShapeError,
             r"sample_weight has shape \(3,\), the losses \(4,\); give one weight for each sample",
         ),
+        (lambda: losses.BinaryCrossentropy(label_smoothing=2), ArgumentError, r"label_smoothing is a share .* got 2"),
         (lambda: regularizers.L2(-1), ArgumentError, r"L2: l2 is a penalty, 0 or more, got -1"),
     ],
 )
