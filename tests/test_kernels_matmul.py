@@ -189,7 +189,7 @@ def test_panels_and_sweeps_in_every_tile_shape(processor, dtype):
 
 def panel_product(tile: Tile, dtype, name):
     words = make(dtype, tile)
-    pack, sweep, memory = words.pack, words.sweep, stack(64 * tile.columns * words.size)
+    pack, sweep, step, memory = words.pack, words.sweep, words.NR * words.size, stack(64 * words.NR * words.size)
 
     def panel(block, part):
         b, depth, n = number_at(block, 6), number_at(block, 10), number_at(block, 11)
@@ -198,7 +198,6 @@ def panel_product(tile: Tile, dtype, name):
         a, rows, cols = number_at(block, 0), number_at(block, 2), number_at(block, 4)
         start, keep, c, c_rows = number_at(block, 12), number_at(block, 14), number_at(block, 15), number_at(block, 17)
         floor = dtype(real_at(block, 20))
-        step, m = tile.columns * words.size, number_at(block, 19)
-        sweep(a, rows, cols, depth, packed, step, start, keep, floor, c, c_rows, m, n)
+        sweep(a, rows, cols, depth, packed, step, start, keep, floor, c, c_rows, number_at(block, 19), n)
 
     return kernel(panel, f"panel_{name}_{words.size}")

@@ -295,8 +295,9 @@ def _set(context: Any, builder: Any, signature: Any, args: Any) -> Any:
 I64, F64 = ir.IntType(64), ir.DoubleType()
 
 
-def _slot(builder: Any, block: Any, slot: Any, kind: Any = I64) -> Any:
-    """Load one slot of an argument block."""
+def _slot(builder: Any, place: Any, kind: Any) -> Any:
+    """Load from an argument block; place = (block, slot)."""
+    block, slot = place
     address = builder.add(block, builder.mul(slot, I64(8)))
     return builder.load(builder.inttoptr(address, kind.as_pointer()))
 
@@ -309,9 +310,9 @@ def array_at(typing: Any, block: Any, slot: Any, dtype: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         block, slot, _ = args
         span = cgutils.create_struct_proxy(result)(context, builder)
-        address = _slot(builder, block, slot, I64)
+        address = _slot(builder, (block, slot), I64)
         span.data = builder.inttoptr(address, context.get_value_type(pointer(result.dtype)))
-        span.size = _slot(builder, block, builder.add(slot, I64(1)), I64)
+        span.size = _slot(builder, (block, builder.add(slot, I64(1))), I64)
         return span._getvalue()
 
     return result(types.int64, types.int64, dtype), generate
@@ -320,10 +321,10 @@ def array_at(typing: Any, block: Any, slot: Any, dtype: Any) -> Any:
 @intrinsic
 def number_at(typing: Any, block: Any, slot: Any) -> Any:
     """The integer in `slot` of an argument block; for an array, its address."""
-    return types.int64(types.int64, types.int64), lambda _, builder, __, at: _slot(builder, *at, I64)
+    return types.int64(types.int64, types.int64), lambda _, builder, __, at: _slot(builder, at, I64)
 
 
 @intrinsic
 def real_at(typing: Any, block: Any, slot: Any) -> Any:
     """The float64 in `slot` of an argument block."""
-    return types.float64(types.int64, types.int64), lambda _, builder, __, at: _slot(builder, *at, F64)
+    return types.float64(types.int64, types.int64), lambda _, builder, __, at: _slot(builder, at, F64)
