@@ -1,0 +1,93 @@
+"""Sliding windows: where those of a convolution or of a pooling lie on an image.
+
+Along one axis of length H, window i covers s·i + d·u − p for u = 0 .. k − 1: stride s, dilation d, p elements of padding
+before the first. There are as many windows as fit:
+
+    H' = ⌊(H + p + p' − d·(k − 1) − 1) / s⌋ + 1          p' is the padding behind the last element
+
+"valid" pads nothing. "same" pads so that H' = ⌈H/s⌉, and where that is an odd number, one more behind than before.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from ..errors import ArgumentError, ShapeError
+
+Pair = tuple[int, int]
+
+
+class Window(NamedTuple):
+    """Resolved numbers of both axes."""
+
+    size: Pair  # (kh, kw)
+    stride: Pair
+    dilation: Pair
+    padding: tuple[Pair, Pair]  # ((top, bottom), (left, right))
+    out: Pair  # (H', W')
+
+    @property
+    def letters(self) -> dict[str, int]:
+        """The letters of the definitions: x[n, s*i + d*u - p, t*j + e*v - q, c], and how far u and v run."""
+        (s, t), (d, e), ((p, _), (q, _)) = self.stride, self.dilation, self.padding
+        return {"s": s, "t": t, "d": d, "e": e, "p": p, "q": q, "range_u": self.size[0], "range_v": self.size[1]}
+
+
+def window(op: str, image: Any, size: Any, stride: Any = 1, padding: Any = "valid", dilation: Any = 1) -> Window:
+    """The windows of `size` (a number or a pair) on an image of (H, W).
+
+    Raises ArgumentError for a stride, dilation or padding that is none, ShapeError where no window fits.
+    """
+    if isinstance(padding, list):
+        padding = tuple(tuple(side) if isinstance(side, list) else side for side in padding)
+    return _window(op, tuple(image), _pair(op, "window", size), _pair(op, "stride", stride), padding, _pair(op, "dilation", dilation))
+
+
+@lru_cache(maxsize=1024)
+def _window(op: str, image: Pair, size: Pair, stride: Pair, padding: Any, dilation: Pair) -> Window:
+    sides, out = [], []
+    for axis, (n, k, s, d) in enumerate(zip(image, size, stride, dilation, strict=True)):
+        reach = d * (k - 1) + 1  # elements from the first to the last that one window covers
+        before, behind = _sides(op, padding, axis, n, reach, s)
+        count = (n + before + behind - reach) // s + 1
+        if padding == "same":
+            count = -(-n // s)
+        elif count < 1:
+            name = "HW"[axis]
+            raise ShapeError(
+                f"{op}: a window of {k} (dilation {d}: it reaches over {reach}) does not fit {name}={n} with padding "
+                f"{before} and {behind}; use padding='same', a smaller window or a larger image"
+            )
+        sides.append((before, behind))
+        out.append(count)
+    return Window(size, stride, dilation, (sides[0], sides[1]), (out[0], out[1]))
+
+
+def _sides(op: str, padding: Any, axis: int, n: int, reach: int, stride: int) -> Pair:
+    """Padding before and behind one axis."""
+    if padding == "valid":
+        return 0, 0
+    if padding == "same":
+        total = max((-(-n // stride) - 1) * stride + reach - n, 0)
+        return total // 2, total - total // 2
+    if isinstance(padding, int) and padding >= 0:
+        return padding, padding
+    if isinstance(padding, tuple) and len(padding) == 2:
+        side = padding[axis]
+        if isinstance(side, int) and side >= 0:
+            return side, side
+        if isinstance(side, tuple) and len(side) == 2 and all(isinstance(p, int) and p >= 0 for p in side):
+            return side
+    raise ArgumentError(
+        f"{op}: padding is {padding!r}; give 'valid', 'same', a number, (height, width) or ((top, bottom), (left, right)), "
+        "each 0 or more"
+    )
+
+
+def _pair(op: str, what: str, value: Any) -> Pair:
+    """A number stands for both axes."""
+    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(pair) != 2 or not all(hasattr(k, "__index__") and k >= 1 for k in pair):
+        raise ArgumentError(f"{op}: {what} is {value!r}; give a whole number of 1 or more, or a pair of them (height, width)")
+    return int(pair[0]), int(pair[1])
