@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..op import ElementwiseOp, composite, elementwise
-from ..samples import Draw, Kink, interval, kink
+from ..samples import Draw, Kink, interval, kink, real
 from ..shapes import normalize_axis
 from ..tensor import Tensor
 from .arithmetic import abs, sign, square
@@ -167,6 +167,7 @@ logaddexp = elementwise(
     latex=r"\log\left(e^{{{0}}} + e^{{{1}}}\right)",
     vjp=[lambda g, a, b, y: g * sigmoid(a - b), lambda g, a, b, y: g * sigmoid(b - a)],
     why="the larger one is taken out of the logarithm, so no exp overflows; equal infinities never meet in a - b",
+    domain=[real, interval(1.0, 4.0)],  # the sum stays away from 1, where any logarithm of it cancels
     special={(1e3, -1e3): 1e3, (-inf, 2.0): 2.0, (-inf, -inf): -inf, (inf, inf): inf, (inf, -inf): inf,
              (nan, 1.0): nan},
     invariants=[lambda f, a, b: (f(a, b), f(b, a)), lambda f, a, b: (f(a + 1, b + 1), f(a, b) + 1)],
@@ -206,6 +207,7 @@ gelu = elementwise(
     latex=r"{0} \, \Phi\left({0}\right)", precedence=4,
     vjp=[lambda g, x, y: g * (0.5 * erfc(-ROOT_HALF * x) + x * DENSITY * exp(-0.5 * x**2))],  # Φ(x) + x φ(x)
     why="1 + erf cancels for x < 0 and is 0 from -8 on; erfc keeps the tail",
+    ulps=32,  # the argument's own rounding counts x² fold in a tail that falls like e^(-x²/2)
     source="Hendrycks and Gimpel, Gaussian Error Linear Units, 2016, section 2",
     special={0.0: 0.0, 1e3: 1e3, -1e3: -0.0, inf: inf, nan: nan, **_GATE_AT_MINUS_INF},
     invariants=[lambda f, x: (f(x) - f(-x), x)],
@@ -227,6 +229,7 @@ gelu_tanh = elementwise(
     forward=lambda x: x * sigmoid(_bend(x)),
     vjp=[lambda g, x, y: g * sigmoid(_bend(x)) * (1 + x * sigmoid(-_bend(x)) * _bend_slope(x))],
     why="(1 + tanh u) / 2 = σ(2u): 1 + tanh cancels for x < 0, the sigmoid keeps the tail",
+    ulps=32,  # as for gelu
     source="Hendrycks and Gimpel, Gaussian Error Linear Units, 2016, section 2",
     special={0.0: 0.0, 1e3: 1e3, -1e3: -0.0, inf: inf, nan: nan, **_GATE_AT_MINUS_INF},
     invariants=[lambda f, x: (f(x) - f(-x), x), lambda f, x: abs(f(x) - gelu(x)) < 1e-3],

