@@ -5,13 +5,15 @@ r"""Convolution of images, channels last. Three ops, each of which is the others
     w̄  = conv2d_weight_gradient(x, ȳ)      the same sum, read for w
 
 The sum is linear in x and in w, so derivatives of every order are these three again. Letters: stride s (down) and t
-(across), dilation d and e, padding p (top) and q (left); what lies outside of the image counts as 0. With G groups, filter
-f sees only the K = C/G channels of its own group, f // M, where M = F/G.
+(across), dilation d and e, padding p (top) and q (left); what lies outside of the image counts as 0. With G groups,
+filter f sees only the K = C/G channels of its own group, f // M, where M = F/G.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
 
 from ..backends import Array, backend_of
 from ..errors import ShapeError
@@ -30,17 +32,22 @@ def _resolve(op: str, x_shape: Any, w_shape: Any, stride: Any, padding: Any, dil
     C, (_, _, K, F) = x_shape[3], w_shape
     if groups < 1 or C % groups or F % groups:
         raise ShapeError(f"{op}: groups is {groups}, which must divide the {C} channels of x and the {F} filters of w")
-    if K != C // groups:
+    if C // groups != K:
         raise ShapeError(
-            f"{op}: w.shape[2] is {K}, but x has {C} channels in {groups} group{'s' * (groups > 1)}: w must be (kh,kw,C/G,F) = "
-            f"({w_shape[0]}, {w_shape[1]}, {C // groups}, {F}). Images are channels-last: (N,H,W,C)"
+            f"{op}: w.shape[2] is {K}, but x has {C} channels in {groups} group{'s' * (groups > 1)}: "
+            f"w must be (kh,kw,C/G,F) = ({w_shape[0]}, {w_shape[1]}, {C // groups}, {F}). Images are channels-last"
         )
     return window(op, x_shape[1:3], w_shape[:2], stride, padding, dilation)
 
 
 def _letters(x_shape: Any, w_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> dict[str, int]:
     K, M = w_shape[2], w_shape[3] // groups
-    return {**window("conv2d", x_shape[1:3], w_shape[:2], stride, padding, dilation).letters, "K": K, "M": M, "range_m": M}
+    return {
+        **window("conv2d", x_shape[1:3], w_shape[:2], stride, padding, dilation).letters,
+        "K": K,
+        "M": M,
+        "range_m": M,
+    }
 
 
 def _case(draw: Draw) -> tuple[Any, Any, Any, dict[str, Any]]:
@@ -81,6 +88,16 @@ def _sample_bias(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
     return [*inputs, draw.array((inputs[1].shape[3],))], params
 
 
+def _sample_rectified(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
+    """Each bias in the widest gap between its filter's sums, so that nothing lies near relu's kink."""
+    (x, w), params = _sample(draw)
+    sums = np.sort(conv2d(x, w, **params).numpy().reshape(-1, w.shape[3]), axis=0)  # (N,H',W',F) -> (NH'W',F)
+    padded = np.concatenate([sums[:1] - 1, sums, sums[-1:] + 1])
+    gap = np.diff(padded, axis=0).argmax(0, keepdims=True) if len(sums) else np.zeros((1, w.shape[3]), int)
+    edges = [np.take_along_axis(padded, gap + k, 0)[0] if len(sums) else np.zeros(w.shape[3]) for k in (0, 1)]
+    return [x, w, -(edges[0] + edges[1]) / 2], params
+
+
 # ------------------------------------------------------------------------------------------------ the three
 @op(
     "conv2d",
@@ -91,11 +108,26 @@ def _sample_bias(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
     source="Dumoulin and Visin, 'A guide to convolution arithmetic for deep learning', 2016",
     samples=_sample,
     errors=[
-        (lambda f: f(_zeros(1, 4, 4, 3), _zeros(3, 3, 2, 8)), r"conv2d: w.shape\[2\] is 2, but x has 3 channels in 1 group"),
-        (lambda f: f(_zeros(1, 4, 4, 3), _zeros(3, 3, 1, 8), groups=2), r"conv2d: groups is 2, which must divide the 3 channels"),
-        (lambda f: f(_zeros(1, 2, 4, 1), _zeros(3, 3, 1, 8)), r"conv2d: a window of 3 .* does not fit H=2 .*padding='same'"),
-        (lambda f: f(_zeros(1, 4, 4, 1), _zeros(3, 3, 1, 8), stride=0), r"conv2d: stride is 0; give a whole number of 1 or more"),
-        (lambda f: f(_zeros(1, 4, 4, 1), _zeros(3, 3, 1, 8), padding="full"), r"conv2d: padding is 'full'; give 'valid', 'same'"),
+        (
+            lambda f: f(_zeros(1, 4, 4, 3), _zeros(3, 3, 2, 8)),
+            r"conv2d: w.shape\[2\] is 2, but x has 3 channels in 1 group",
+        ),
+        (
+            lambda f: f(_zeros(1, 4, 4, 3), _zeros(3, 3, 1, 8), groups=2),
+            r"conv2d: groups is 2, which must divide the 3 channels",
+        ),
+        (
+            lambda f: f(_zeros(1, 2, 4, 1), _zeros(3, 3, 1, 8)),
+            r"conv2d: a window of 3 .* does not fit H=2 .*padding='same'",
+        ),
+        (
+            lambda f: f(_zeros(1, 4, 4, 1), _zeros(3, 3, 1, 8), stride=0),
+            r"conv2d: stride is 0; give a whole number of 1 or more",
+        ),
+        (
+            lambda f: f(_zeros(1, 4, 4, 1), _zeros(3, 3, 1, 8), padding="full"),
+            r"conv2d: padding is 'full'; give 'valid', 'same'",
+        ),
     ],
 )
 def conv2d(x: Array, w: Array, *, stride: Any = 1, padding: Any = "valid", dilation: Any = 1, groups: int = 1) -> Array:
@@ -103,8 +135,8 @@ def conv2d(x: Array, w: Array, *, stride: Any = 1, padding: Any = "valid", dilat
 
     .. math:: y_{nijf} = \sum_{u,v,c} x_{n,\, s i + d u - p,\, t j + e v - q,\, c} \, w_{uvcf}
 
-    stride, dilation: a number, or a pair (height, width). padding: "valid" (none), "same" (H' = ⌈H/s⌉), a number, a pair,
-    or ((top, bottom), (left, right)). groups: channels and filters are cut into so many groups that don't see each other.
+    stride, dilation: a number, or a pair (height, width). padding: "valid" (none), "same" (H' = ⌈H/s⌉), a number, a
+    pair, or ((top, bottom), (left, right)). groups: channels and filters are cut into so many parts, each on its own.
     Raises ShapeError where channels don't fit or no window fits, ArgumentError for a stride or padding that is none.
     """
     return _convolve(x, w, None, _resolve("conv2d", x.shape, w.shape, stride, padding, dilation, groups), groups, False)
@@ -155,7 +187,14 @@ def _(h, y, aux, g, w, *, needs, input_shape, **params):  # type: ignore[no-unty
     samples=_sample_weight_gradient,
 )
 def conv2d_weight_gradient(
-    x: Array, g: Array, *, weight_shape: Any, stride: Any = 1, padding: Any = "valid", dilation: Any = 1, groups: int = 1
+    x: Array,
+    g: Array,
+    *,
+    weight_shape: Any,
+    stride: Any = 1,
+    padding: Any = "valid",
+    dilation: Any = 1,
+    groups: int = 1,
 ) -> Array:
     """The cotangent of conv2d's w from g, that of its y: (N,H,W,C), (N,H',W',F) -> weight_shape (kh,kw,C/G,F)."""
     at = _resolve("conv2d_weight_gradient", x.shape, weight_shape, stride, padding, dilation, groups)
@@ -181,13 +220,15 @@ def _(h, y, aux, x, g, *, needs, weight_shape, **params):  # type: ignore[no-unt
     composition=lambda x, w, b, **params: relu(conv2d(x, w, **params) + b),
     why="bias and rectifier are applied while a tile of y is still in registers",
     equations=("E5", "E14"),
-    samples=_sample_bias,
+    samples=_sample_rectified,
 )
 def conv2d_bias_relu(
     x: Array, w: Array, b: Array, *, stride: Any = 1, padding: Any = "valid", dilation: Any = 1, groups: int = 1
 ) -> Array:
     """A convolutional layer in one kernel, relu(conv2d(x, w) + b): (N,H,W,C), (kh,kw,C/G,F), (F,) -> (N,H',W',F)."""
-    return _convolve(x, w, b, _resolve("conv2d_bias_relu", x.shape, w.shape, stride, padding, dilation, groups), groups, True)
+    return _convolve(
+        x, w, b, _resolve("conv2d_bias_relu", x.shape, w.shape, stride, padding, dilation, groups), groups, True
+    )
 
 
 @conv2d_bias_relu.vjp
@@ -212,7 +253,9 @@ def conv2d_bias(
     x: Array, w: Array, b: Array, *, stride: Any = 1, padding: Any = "valid", dilation: Any = 1, groups: int = 1
 ) -> Array:
     """conv2d(x, w) + b in one kernel: (N,H,W,C), (kh,kw,C/G,F), (F,) -> (N,H',W',F)."""
-    return _convolve(x, w, b, _resolve("conv2d_bias", x.shape, w.shape, stride, padding, dilation, groups), groups, False)
+    return _convolve(
+        x, w, b, _resolve("conv2d_bias", x.shape, w.shape, stride, padding, dilation, groups), groups, False
+    )
 
 
 @conv2d_bias.vjp
@@ -234,10 +277,10 @@ def _convolve(x: Array, w: Array, b: Array | None, at: Window, groups: int, relu
 
 def _check(op: str, name: str, shape: Any, expected: Any) -> None:
     if tuple(shape) != tuple(expected):
-        raise ShapeError(f"{op}: {name} has shape {tuple(shape)}, but a convolution of these shapes makes {tuple(expected)}")
+        raise ShapeError(
+            f"{op}: {name} has shape {tuple(shape)}, but a convolution of these shapes makes {tuple(expected)}"
+        )
 
 
 def _zeros(*shape: int) -> Any:
-    import numpy as np
-
     return np.zeros(shape)

@@ -1,7 +1,7 @@
 r"""Dropout: a random part of the numbers becomes 0, the rest is scaled up so that the expected value stays.
 
-The mask is a function of (seed, stream, element index), see `engine/random.py`: it is made again wherever it is needed, on
-any device and number of threads, and never stored. With the mask given, dropout is linear, and it is its own vjp.
+The mask is a function of (seed, stream, element index), see `engine/random.py`: it is made again wherever it is needed,
+on any device and number of threads, and never stored. With the mask given, dropout is linear, and it is its own vjp.
 """
 
 from __future__ import annotations
@@ -32,11 +32,14 @@ def _reference(x: Any, *, rate: float, seed: int, stream: int) -> Any:
 @op(
     "dropout",
     shapes="x:(*B) -> y:(*B)",
-    definition=r"y_i = \begin{cases} \frac{x_i}{1 - r} & \text{with probability } 1 - r \\ 0 & \text{otherwise} \end{cases}",
+    definition=r"y_i = \begin{cases} x_i / (1 - r) & \text{with probability } 1 - r \\ "
+    r"0 & \text{otherwise} \end{cases}",
     source="Srivastava et al., 'Dropout', JMLR 15, 2014",
     samples=_sample,
     reference=_reference,
-    errors=[(lambda f: f(np.zeros(3), rate=1.5, seed=0), r"dropout: rate is 1.5, but it is a probability, 0 <= rate <= 1")],
+    errors=[
+        (lambda f: f(np.zeros(3), rate=1.5, seed=0), r"dropout: rate is 1.5, but it is a probability, 0 <= rate <= 1")
+    ],
 )
 def dropout(x: Array, *, rate: float, seed: int, stream: int = 0) -> Array:
     r"""Each number is 0 with probability `rate`, else x / (1 − rate): any shape -> the same shape.
@@ -47,7 +50,7 @@ def dropout(x: Array, *, rate: float, seed: int, stream: int = 0) -> Array:
     if not 0 <= rate <= 1:
         raise ArgumentError(f"dropout: rate is {rate}, but it is a probability, 0 <= rate <= 1")
     if rate == 0:
-        return x
+        return x.copy()
     return backend_of(x).kernel("dropout", "dropout")(x, rate, seed, stream)
 
 

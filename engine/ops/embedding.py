@@ -30,7 +30,10 @@ def _sample_gradient(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
     samples=_sample,
     reference=lambda ids, table: table[ids],
     errors=[
-        (lambda f: f(np.array([[0, 1], [7, 2]]), np.zeros((5, 2))), r"embedding: ids\[1, 0\] is 7, but the table has 5 rows: 0 to 4"),
+        (
+            lambda f: f(np.array([[0, 1], [7, 2]]), np.zeros((5, 2))),
+            r"embedding: ids\[1, 0\] is 7, but the table has 5 rows: 0 to 4",
+        ),
         (lambda f: f(np.array([-1]), np.zeros((5, 2))), r"embedding: ids\[0\] is -1, but the table has 5 rows"),
         (lambda f: f(np.array([0.5]), np.zeros((5, 2))), r"embedding: ids are float64; row numbers are integers"),
     ],
@@ -55,12 +58,16 @@ def _(g, y, aux, ids, table, *, needs):  # type: ignore[no-untyped-def]
     definition=r"y_{v,d} = \sum_{b \,:\, \mathrm{ids}_b = v} g_{b,d}",
     indices=("ids",),
     samples=_sample_gradient,
-    reference=lambda g, ids, *, rows: np.einsum("bv,bd->vd", np.eye(rows)[ids.ravel()], g.reshape(ids.size, g.shape[-1])),
+    reference=lambda g, ids, *, rows: np.einsum(
+        "bv,bd->vd", np.eye(rows)[ids.ravel()], g.reshape(ids.size, g.shape[-1])
+    ),
 )
 def embedding_gradient(g: Array, ids: Array, *, rows: int) -> Array:
-    """The sum of the rows of g that have the same id: (*B,D), ids (*B) -> (rows,D). Rows are added in the order of ids."""
+    """The sum of the rows of g that have the same id, in the order of ids: (*B,D), ids (*B) -> (rows,D)."""
     if g.shape[:-1] != ids.shape:
-        raise ShapeError(f"embedding_gradient: g has shape {g.shape}, ids {ids.shape}; g needs one row for each id: {(*ids.shape, 'D')}")
+        raise ShapeError(
+            f"embedding_gradient: g has shape {g.shape}, ids {ids.shape}; it needs a row per id: {(*ids.shape, 'D')}"
+        )
     _check("embedding_gradient", ids, rows)
     return backend_of(g).kernel("embedding", "embedding_gradient")(g, ids, rows)
 
@@ -75,7 +82,7 @@ def _check(op: str, ids: Array, rows: int) -> None:
     if ids.dtype.kind not in "iu":
         raise DTypeError(f"{op}: ids are {ids.dtype}; row numbers are integers: cast with .astype('int64')")
     if ids.size and not (int(ids.min()) >= 0 and int(ids.max()) < rows):
-        at = tuple(int(i[0]) for i in np.nonzero((ids < 0) | (ids >= rows)))
+        at = tuple(np.argwhere((ids < 0) | (ids >= rows))[0].tolist())
         place = f"[{', '.join(map(str, at))}]" if at else ""
         raise IndexRangeError(
             f"{op}: ids{place} is {int(ids[at])}, but the table has {rows} rows: 0 to {rows - 1}; "

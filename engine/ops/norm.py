@@ -23,7 +23,7 @@ from ..op import composite, op
 from ..samples import Draw
 from ..shapes import normalize_axes
 from ..tensor import Tensor
-from .exponential import sqrt
+from .arithmetic import sqrt
 from .reduce import mean
 
 
@@ -44,16 +44,22 @@ def _sample_rms(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
     return [draw.array(shape), draw.array(shape[-1:])], {"eps": draw.choice([1e-3, 1e-6])}
 
 
-@composite("rms_norm", shapes="x:(*B,D), gamma:(D) -> y:(*B,D)", samples=_sample_rms,
+@composite(
+    "rms_norm",
+    shapes="x:(*B,D), gamma:(D) -> y:(*B,D)",
+    samples=_sample_rms,
     definition="y[i] = gamma[i] * x[i] / sqrt(Sum(r, x[r]**2) / len(x) + eps)",
-    source="Zhang and Sennrich, 'Root Mean Square Layer Normalization', 2019, equation 4")  # fmt: skip
+    source="Zhang and Sennrich, 'Root Mean Square Layer Normalization', 2019, equation 4",
+)
 def rms_norm(x: Tensor, gamma: Tensor, *, eps: float = 1e-6) -> Tensor:
     r"""Numbers of mean square 1 along the last axis, times γ: (*B,D), (D,) -> (*B,D).
 
     .. math:: y_i = \gamma_i \, x_i \Big/ \sqrt{\tfrac{1}{D} \sum_r x_r^2 + \epsilon}
     """
     if x.ndim < 1 or gamma.shape != x.shape[-1:]:
-        raise ShapeError(f"rms_norm: gamma has shape {gamma.shape}, x {x.shape}; gamma needs one number per channel: {x.shape[-1:]}")
+        raise ShapeError(
+            f"rms_norm: gamma has shape {gamma.shape}, x {x.shape}; gamma needs one number per channel: {x.shape[-1:]}"
+        )
     return gamma * (x / sqrt(mean(x * x, axis=-1, keepdims=True) + eps))
 
 
@@ -76,14 +82,24 @@ def _layer_norm(x: Any, gamma: Any, beta: Any, *, axis: Any, eps: float) -> Any:
     composition=_layer_norm,
     source="Ba, Kiros and Hinton, 'Layer Normalization', 2016, equations 3 and 4",
     samples=_sample_layer,
-    reference=lambda x, gamma, beta, *, axis, eps: _reference(x, gamma, beta, _trailing("layer_norm", axis, x.ndim), eps),
+    reference=lambda x, gamma, beta, *, axis, eps: _reference(
+        x, gamma, beta, _trailing("layer_norm", axis, x.ndim), eps
+    ),
     errors=[
-        (lambda f: f(np.zeros((2, 3)), np.ones(1), np.ones(3)), r"layer_norm: gamma has shape \(1,\), but x \(2, 3\) is normalised over \(3,\)"),
-        (lambda f: f(np.zeros((2, 3)), axis=0), r"layer_norm: axis 0 of 2 dimensions does not name the last ones; .* moveaxis"),
+        (
+            lambda f: f(np.zeros((2, 3)), np.ones(1), np.ones(3)),
+            r"layer_norm: gamma has shape \(1,\), but x \(2, 3\) is normalised over \(3,\)",
+        ),
+        (
+            lambda f: f(np.zeros((2, 3)), axis=0),
+            r"layer_norm: axis 0 of 2 dimensions does not name the last ones; .* moveaxis",
+        ),
         (lambda f: f(np.zeros((2, 3)), axis=2), r"layer_norm: axis 2 is out of range for 2 dimensions"),
     ],
 )
-def layer_norm(x: Array, gamma: Array | None = None, beta: Array | None = None, *, axis: Any = -1, eps: float = 1e-3) -> Any:
+def layer_norm(
+    x: Array, gamma: Array | None = None, beta: Array | None = None, *, axis: Any = -1, eps: float = 1e-3
+) -> Any:
     r"""Normalise each sample over its last axes, `axis` (the last, or a tuple): any shape -> the same shape.
 
     .. math:: y_i = \gamma_i \frac{x_i - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta_i
@@ -122,7 +138,10 @@ def _batch_norm(x: Any, gamma: Any, beta: Any, *, eps: float, observe: Any = Non
     samples=_sample_batch,
     reference=lambda x, gamma, beta, *, eps, observe: _reference(x, gamma, beta, tuple(range(x.ndim - 1)), eps),
     errors=[
-        (lambda f: f(np.zeros((2, 3)), np.ones(2), np.ones(2)), r"batch_norm: gamma.shape\[0\] is 2, but C is 3 from x.shape\[1\]"),
+        (
+            lambda f: f(np.zeros((2, 3)), np.ones(2), np.ones(2)),
+            r"batch_norm: gamma.shape\[0\] is 2, but C is 3 from x.shape\[1\]",
+        ),
         (lambda f: f(np.zeros((0, 3))), r"batch_norm: x has shape \(0, 3\): there is no batch"),
     ],
 )
@@ -138,12 +157,14 @@ def batch_norm(
 
     .. math:: y_{bc} = \gamma_c \frac{x_{bc} - \mu_c}{\sqrt{\sigma_c^2 + \epsilon}} + \beta_c
 
-    gamma, beta: (C,); None stands for 1 and 0. observe(mean, variance) is called with the batch's own statistics, (C,) each;
-    the variance is that of the batch (divided by its size). A layer keeps its running averages so. The default eps is Keras'.
+    gamma, beta: (C,); None stands for 1 and 0. observe(mean, variance) is called with the batch's own statistics, (C,)
+    each, for a layer's running averages; the variance is divided by the size of the batch. The default eps is Keras'.
     Raises ShapeError for an empty batch.
     """
     if x.ndim < 1 or 0 in x.shape[:-1]:
-        raise ShapeError(f"batch_norm: x has shape {x.shape}: there is no batch to take a mean over; give (*B,C) with samples")
+        raise ShapeError(
+            f"batch_norm: x has shape {x.shape}: there is no batch to take a mean over; give (*B,C) with samples"
+        )
     _check("batch_norm", x, gamma, beta, x.shape[-1:])
     y, centre, variance, scale = backend_of(x).kernel("norm", "batch_norm")(x, gamma, beta, eps)
     if observe is not None:
@@ -163,10 +184,13 @@ def _sample_inference(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
     return [*inputs, draw.array(C), abs(draw.array(C)) + 0.1], params
 
 
-@composite("batch_norm_inference", shapes="x:(*B,C), gamma:(C), beta:(C), mean:(C), variance:(C) -> y:(*B,C)",
+@composite(
+    "batch_norm_inference",
+    shapes="x:(*B,C), gamma:(C), beta:(C), mean:(C), variance:(C) -> y:(*B,C)",
     samples=_sample_inference,
     definition="y[b,c] = gamma[c] * (x[b,c] - mean[c]) / sqrt(variance[c] + eps) + beta[c]",
-    reference=lambda x, gamma, beta, mean, variance, eps: gamma * (x - mean) / np.sqrt(variance + eps) + beta)  # fmt: skip
+    reference=lambda x, gamma, beta, mean, variance, eps: gamma * (x - mean) / np.sqrt(variance + eps) + beta,
+)
 def batch_norm_inference(
     x: Tensor, gamma: Tensor | None, beta: Tensor | None, mean: Tensor, variance: Tensor, *, eps: float = 1e-3
 ) -> Tensor:
@@ -178,7 +202,9 @@ def batch_norm_inference(
     """
     if any(t is not None and t.shape != x.shape[-1:] for t in (gamma, beta, mean, variance)):
         shapes = [None if t is None else t.shape for t in (gamma, beta, mean, variance)]
-        raise ShapeError(f"batch_norm_inference: x is {x.shape}; gamma, beta, mean and variance must be {x.shape[-1:]}, got {shapes}")
+        raise ShapeError(
+            f"batch_norm_inference: x is {x.shape}; gamma, beta, mean and variance must be {x.shape[-1:]}, got {shapes}"
+        )
     scale = 1 / sqrt(variance + eps) if gamma is None else gamma / sqrt(variance + eps)  # (C,)
     shift = -mean * scale if beta is None else beta - mean * scale  # (C,)
     return x * scale + shift  # (*B,C) * (C,) + (C,)
@@ -193,11 +219,15 @@ def _trailing(op: str, axis: Any, rank: int) -> tuple[int, ...]:
     """The axes to normalise over, which must be the last ones: γ and β then broadcast as they stand."""
     axes = normalize_axes(op, axis, rank)
     if axes != tuple(range(rank - len(axes), rank)) or not axes:
-        raise ShapeError(f"{op}: axis {axis} of {rank} dimensions does not name the last ones; move those to the end with moveaxis")
+        raise ShapeError(
+            f"{op}: axis {axis} of {rank} dimensions does not name the last ones; move those to the end with moveaxis"
+        )
     return axes
 
 
 def _check(op: str, x: Array, gamma: Array | None, beta: Array | None, shape: tuple[int, ...]) -> None:
     for name, t in (("gamma", gamma), ("beta", beta)):
         if t is not None and t.shape != shape:
-            raise ShapeError(f"{op}: {name} has shape {t.shape}, but x {x.shape} is normalised over {shape}; the two must be equal")
+            raise ShapeError(
+                f"{op}: {name} has shape {t.shape}, but x {x.shape} is normalised over {shape}; the two must be equal"
+            )

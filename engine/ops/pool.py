@@ -1,7 +1,7 @@
-r"""Pooling: what a window of pixels says, in one number per channel. Images are channels-last, (N,H,W,C) -> (N,H',W',C).
+r"""Pooling: what a window of pixels says, one number per channel. Images are channels-last, (N,H,W,C) -> (N,H',W',C).
 
-Max pooling remembers which element of the window was the largest. Its derivative carries ȳ to that element (a scatter), and
-the derivative of this reads from there (a gather): both are linear, and each is the other's vjp.
+Max pooling remembers which element of the window was the largest. Its derivative carries ȳ to that element (a scatter),
+and the derivative of this reads from there (a gather): both are linear, and each is the other's vjp.
 
 Average pooling divides by the number of image elements under the window: padding is not counted (as in Keras).
 """
@@ -27,18 +27,28 @@ def _sample_global(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
     return [draw.distinct((N, H, W, C))], {"keepdims": bool(draw.integer(0, 1))}
 
 
-@composite("global_average_pool2d", shapes="x:(N,H,W,C) -> y:(N,C)", samples=_sample_global,
-    definition=r"y_{n,c} = \frac{1}{H W} \sum_{i,j} x_{n,i,j,c}", equations=("E6", "E7"),
-    reference=lambda x, keepdims: x.mean((1, 2), keepdims=keepdims))  # fmt: skip
+@composite(
+    "global_average_pool2d",
+    shapes="x:(N,H,W,C) -> y:(N,C)",
+    samples=_sample_global,
+    definition=r"y_{n,c} = \frac{1}{H W} \sum_{i,j} x_{n,i,j,c}",
+    equations=("E6", "E7"),
+    reference=lambda x, keepdims: x.mean((1, 2), keepdims=keepdims),
+)
 def global_average_pool2d(x: Tensor, *, keepdims: bool = False) -> Tensor:
     """The mean of each channel over the image: (N,H,W,C) -> (N,C), or (N,1,1,C) with keepdims."""
     _check_image("global_average_pool2d", x)
     return mean(x, axis=(1, 2), keepdims=keepdims)
 
 
-@composite("global_max_pool2d", shapes="x:(N,H,W,C) -> y:(N,C)", samples=_sample_global,
-    definition=r"y_{n,c} = \max_{i,j} x_{n,i,j,c}", equations=("E6", "E7"),
-    reference=lambda x, keepdims: x.max((1, 2), keepdims=keepdims))  # fmt: skip
+@composite(
+    "global_max_pool2d",
+    shapes="x:(N,H,W,C) -> y:(N,C)",
+    samples=_sample_global,
+    definition=r"y_{n,c} = \max_{i,j} x_{n,i,j,c}",
+    equations=("E6", "E7"),
+    reference=lambda x, keepdims: x.max((1, 2), keepdims=keepdims),
+)
 def global_max_pool2d(x: Tensor, *, keepdims: bool = False) -> Tensor:
     """The largest number of each channel: (N,H,W,C) -> (N,C), or (N,1,1,C) with keepdims. Ties share the gradient."""
     _check_image("global_max_pool2d", x)
@@ -57,8 +67,8 @@ def _resolve(op: str, shape: Any, size: Any, stride: Any, padding: Any) -> Windo
     for k, sides, n in zip(at.size, at.padding, shape[1:3], strict=True):
         if any(side >= k for side in sides) or n == 0:
             raise ShapeError(
-                f"{op}: padding {at.padding} beside an image of (H,W) = {tuple(shape[1:3])} leaves a window of {at.size} with "
-                "nothing but padding; padding must be less than the window, and the image not empty"
+                f"{op}: padding {at.padding} beside an image of (H,W) = {tuple(shape[1:3])} leaves a window of "
+                f"{at.size} with nothing but padding; padding must be less than the window, and the image not empty"
             )
     return at
 
@@ -124,7 +134,10 @@ def _place(at: Window) -> tuple[Any, Any, Any, Any]:
     equations=("E7",),
     samples=_sample,
     errors=[
-        (lambda f: f(np.zeros((1, 2, 2, 1)), window=3), r"max_pool2d: a window of 3 .* does not fit H=2 .*padding='same'"),
+        (
+            lambda f: f(np.zeros((1, 2, 2, 1)), window=3),
+            r"max_pool2d: a window of 3 .* does not fit H=2 .*padding='same'",
+        ),
         (lambda f: f(np.zeros((1, 2, 2, 1)), padding=2), r"max_pool2d: padding .* must be less than the window"),
         (lambda f: f(np.zeros((2, 2, 1))), r"max_pool2d: x has 3 dimensions \(2, 2, 1\), but x:\(N,H,W,C\) needs 4"),
     ],
@@ -134,8 +147,8 @@ def max_pool2d(x: Array, *, window: Any = 2, stride: Any = None, padding: Any = 
 
     .. math:: y_{nijc} = \max_{u,v} x_{n,\, s i + u - p,\, t j + v - q,\, c}
 
-    stride: the window's size unless given. padding: "valid", "same", a number, or ((top, bottom), (left, right)); it counts
-    as −inf. Of equal numbers the first in reading order takes the gradient; a NaN wins.
+    stride: the window's size unless given. padding: "valid", "same", a number, or ((top, bottom), (left, right)); it
+    counts as −inf. Of equal numbers the first in reading order takes the gradient; a NaN wins.
     """
     at = _resolve("max_pool2d", x.shape, window, stride, padding)
     return backend_of(x).kernel("pool", "max_pool2d")(x, *_place(at))  # type: ignore[no-any-return]
@@ -149,8 +162,8 @@ def _(g, y, index, x, *, needs, **params):  # type: ignore[no-untyped-def]
 @op(
     "scatter_windows",
     shapes="g:(N,H',W',C), index:(N,H',W',C) -> y:(N,H,W,C)",
-    definition="y[n,a,b,c] = Sum((i,j), where(s*i + index[n,i,j,c] // V - p == a and t*j + index[n,i,j,c] % V - q == b, "
-    "g[n,i,j,c], 0))",
+    definition="y[n,a,b,c] = Sum((i,j), where(s*i + index[n,i,j,c] // V - p == a and "
+    "t*j + index[n,i,j,c] % V - q == b, g[n,i,j,c], 0))",
     letters=lambda g, index, *, input_shape, window, stride, padding: _letters(input_shape, window, stride, padding),
     indices=("index",),
     samples=_sample_scatter,
@@ -222,7 +235,8 @@ def _(g, y, aux, x, *, needs, **params):  # type: ignore[no-untyped-def]
 @op(
     "spread_windows",
     shapes="g:(N,H',W',C) -> y:(N,H,W,C)",
-    definition=r"y_{n,a,b,c} = \sum_{(i,j) \,:\, (a,b) \in \text{window}(i,j)} \frac{g_{n,i,j,c}}{|\text{window}(i,j)|}",
+    definition=r"y_{n,a,b,c} = \sum_{(i,j) \,:\, (a,b) \in \text{window}(i,j)} "
+    r"\frac{g_{n,i,j,c}}{|\text{window}(i,j)|}",
     samples=_sample_spread,
     reference=lambda g, *, input_shape, window, stride, padding: _spread(g, input_shape, window, stride, padding),
 )

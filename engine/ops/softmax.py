@@ -27,8 +27,13 @@ def _sample_gradient(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
     return [draw.array(shape), draw.array(shape)], {"axis": draw.axis(len(shape))}
 
 
-@op("softmax", shapes="x:(*B) -> y:(*B)", definition="y[i] = exp(x[i]) / Sum(r, exp(x[r]))", samples=_sample,
-    why="the row's maximum is subtracted first: it cancels, and no exp can overflow")  # fmt: skip
+@op(
+    "softmax",
+    shapes="x:(*B) -> y:(*B)",
+    definition="y[i] = exp(x[i]) / Sum(r, exp(x[r]))",
+    samples=_sample,
+    why="the row's maximum is subtracted first: it cancels, and no exp can overflow",
+)
 def softmax(x: Array, *, axis: int = -1) -> Array:
     r"""Probabilities along `axis`, any shape -> the same shape.
 
@@ -44,8 +49,12 @@ def _(g, y, aux, x, *, axis, needs):  # type: ignore[no-untyped-def]
     return softmax_gradient(g, y, axis=axis)
 
 
-@op("softmax_gradient", shapes="g:(*B), p:(*B) -> y:(*B)", definition="y[i] = p[i] * (g[i] - Sum(r, g[r] * p[r]))",
-    samples=_sample_gradient)  # fmt: skip
+@op(
+    "softmax_gradient",
+    shapes="g:(*B), p:(*B) -> y:(*B)",
+    definition="y[i] = p[i] * (g[i] - Sum(r, g[r] * p[r]))",
+    samples=_sample_gradient,
+)
 def softmax_gradient(g: Array, p: Array, *, axis: int = -1) -> Array:
     r"""The cotangent of softmax's input from g, that of its output p: the Jacobian diag(p) − p pᵀ, applied to g.
 
@@ -65,8 +74,13 @@ def _(h, y, aux, g, p, *, axis, needs):  # type: ignore[no-untyped-def]
     return g_bar, h * (g - gp) - g * hp
 
 
-@op("log_softmax", shapes="x:(*B) -> y:(*B)", definition="y[i] = x[i] - log(Sum(r, exp(x[r])))", samples=_sample,
-    why="log(softmax(x)) would be log(0) where a probability underflows; the maximum is subtracted first")  # fmt: skip
+@op(
+    "log_softmax",
+    shapes="x:(*B) -> y:(*B)",
+    definition="y[i] = x[i] - log(Sum(r, exp(x[r])))",
+    samples=_sample,
+    why="log(softmax(x)) would be log(0) where a probability underflows; the maximum is subtracted first",
+)
 def log_softmax(x: Array, *, axis: int = -1) -> Array:
     r"""The logarithms of softmax, any shape -> the same shape.
 

@@ -1,7 +1,7 @@
 """Sliding windows: where those of a convolution or of a pooling lie on an image.
 
-Along one axis of length H, window i covers s·i + d·u − p for u = 0 .. k − 1: stride s, dilation d, p elements of padding
-before the first. There are as many windows as fit:
+Along one axis of length H, window i covers s·i + d·u − p for u = 0 .. k − 1: stride s, dilation d, p elements of
+padding before the first. There are as many windows as fit:
 
     H' = ⌊(H + p + p' − d·(k − 1) − 1) / s⌋ + 1          p' is the padding behind the last element
 
@@ -41,7 +41,14 @@ def window(op: str, image: Any, size: Any, stride: Any = 1, padding: Any = "vali
     """
     if isinstance(padding, list):
         padding = tuple(tuple(side) if isinstance(side, list) else side for side in padding)
-    return _window(op, tuple(image), _pair(op, "window", size), _pair(op, "stride", stride), padding, _pair(op, "dilation", dilation))
+    return _window(
+        op,
+        tuple(image),
+        _pair(op, "window", size),
+        _pair(op, "stride", stride),
+        padding,
+        _pair(op, "dilation", dilation),
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -80,8 +87,8 @@ def _sides(op: str, padding: Any, axis: int, n: int, reach: int, stride: int) ->
         if isinstance(side, tuple) and len(side) == 2 and all(isinstance(p, int) and p >= 0 for p in side):
             return side
     raise ArgumentError(
-        f"{op}: padding is {padding!r}; give 'valid', 'same', a number, (height, width) or ((top, bottom), (left, right)), "
-        "each 0 or more"
+        f"{op}: padding is {padding!r}; give 'valid', 'same', a number, (height, width) or "
+        "((top, bottom), (left, right)), each 0 or more"
     )
 
 
@@ -89,5 +96,7 @@ def _pair(op: str, what: str, value: Any) -> Pair:
     """A number stands for both axes."""
     pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(pair) != 2 or not all(hasattr(k, "__index__") and k >= 1 for k in pair):
-        raise ArgumentError(f"{op}: {what} is {value!r}; give a whole number of 1 or more, or a pair of them (height, width)")
+        raise ArgumentError(
+            f"{op}: {what} is {value!r}; give a whole number of 1 or more, or a pair of them (height, width)"
+        )
     return int(pair[0]), int(pair[1])

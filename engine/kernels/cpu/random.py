@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.random import philox
 
-from .jit import ENABLED, array_at, kernel
+from .jit import ENABLED, array_at, device, kernel
 from .threads import launch
 
 LOW = np.uint64(0xFFFFFFFF)
@@ -19,14 +19,11 @@ W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 PART = 1 << 14  # blocks in a part: 0.06 ms of work, well above the price of a launch
 
 
-@kernel
-def philox_blocks(block, part):  # type: ignore[no-untyped-def]
-    """words[4b : 4b + 4] = philox(counter = (first + b, stream), key = seed) for the blocks b of this part."""
-    place, words = array_at(block, 0, np.uint64), array_at(block, 2, np.uint32)
-    seed, stream, first = place[0], place[1], place[2] + np.uint64(part * PART)
-    mine = words[4 * PART * part : 4 * PART * (part + 1)]
+@device
+def fill_words(seed, stream, first, words):  # type: ignore[no-untyped-def]
+    """words[4b : 4b + 4] = philox(counter = (first + b, stream), key = seed)"""
     # All in uint64, cut back to 32 bits by hand: Numba would widen uint32 arithmetic silently.
-    for b in range(mine.size // 4):
+    for b in range(words.size // 4):
         counter = first + np.uint64(b)
         c0, c1, c2, c3 = counter & LOW, counter >> HIGH, stream & LOW, stream >> HIGH
         k0, k1 = seed & LOW, seed >> HIGH
@@ -34,7 +31,15 @@ def philox_blocks(block, part):  # type: ignore[no-untyped-def]
             p0, p1 = M0 * c0, M1 * c2
             c0, c1, c2, c3 = (p1 >> HIGH) ^ c1 ^ k0, p1 & LOW, (p0 >> HIGH) ^ c3 ^ k1, p0 & LOW
             k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
-        mine[4 * b], mine[4 * b + 1], mine[4 * b + 2], mine[4 * b + 3] = c0, c1, c2, c3
+        words[4 * b], words[4 * b + 1], words[4 * b + 2], words[4 * b + 3] = c0, c1, c2, c3
+
+
+@kernel
+def philox_blocks(block, part):  # type: ignore[no-untyped-def]
+    """The words of this part's blocks."""
+    place, words = array_at(block, 0, np.uint64), array_at(block, 2, np.uint32)
+    mine = words[4 * PART * part : 4 * PART * (part + 1)]
+    fill_words(place[0], place[1], place[2] + np.uint64(part * PART), mine)
 
 
 def philox_bits(seed: int, stream: int, start: int, n: int) -> Any:
