@@ -13,6 +13,7 @@ operand is another pair of strides, nothing is copied.
 from __future__ import annotations
 
 import functools
+from array import array
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from engine.errors import DTypeError, ShapeError
 
 from .jit import ENABLED, Kernel, kernel, number_at, stack, view
 from .microkernel import make, tile_shape
-from .threads import address_of, launch
+from .threads import HEADER, address_of, job, run
 
 Array = np.ndarray[Any, Any]
 
@@ -58,47 +59,54 @@ def matmul(
         a = a.swapaxes(-1, -2)
     if transpose_b:
         b = b.swapaxes(-1, -2)
-    dtype = a.dtype
-    if dtype != b.dtype or dtype.char not in "fd":
-        raise DTypeError(f"matmul: a is {a.dtype} and b is {b.dtype}; cast both to float32 or both to float64")
-    batched = a.ndim == 3 or b.ndim == 3
-    if a.ndim not in (2, 3) or b.ndim not in (2, 3):
-        raise ShapeError(f"matmul: a is {a.shape} and b is {b.shape}; give matrices, or batches of them (B,M,K)")
-    (M, K), (K_b, N) = a.shape[-2:], b.shape[-2:]
+    shape, block = _plan(a.shape, a.strides, a.dtype.char, b.shape, b.strides, b.dtype.char)
+    if out is None:
+        out = np.empty(shape, a.dtype)
+    elif out.shape != shape or out.dtype != a.dtype or not out.flags.c_contiguous:
+        raise ShapeError(f"matmul: out is {out.dtype}{out.shape}; it must be {a.dtype}{shape} and C-contiguous")
+    if block is None:
+        return np.matmul(a, b, out=out)
+    block = block[:]
+    block[HEADER : HEADER + 3] = array("q", (address_of(a), address_of(b), address_of(out)))
+    run(block)
+    return out
+
+
+Sides = tuple[int, ...]
+
+
+@functools.lru_cache(1024)
+def _plan(
+    a_shape: Sides, a_strides: Sides, a_dtype: str, b_shape: Sides, b_strides: Sides, b_dtype: str
+) -> tuple[Sides, array[int] | None]:
+    """The shape of the result, and the job but for its addresses; None where there is nothing to compile for."""
+    if a_dtype != b_dtype or a_dtype not in "fd":
+        found = f"a is {np.dtype(a_dtype)} and b is {np.dtype(b_dtype)}"
+        raise DTypeError(f"matmul: {found}; cast both to float32 or both to float64")
+    if len(a_shape) not in (2, 3) or len(b_shape) not in (2, 3):
+        raise ShapeError(f"matmul: a is {a_shape} and b is {b_shape}; give matrices, or batches of them (B,M,K)")
+    (*a_batch, M, K), (*b_batch, K_b, N) = a_shape, b_shape
     if K_b != K:
         raise ShapeError(
             f"matmul: a is (M,K) = ({M}, {K}) and b is (K,N) = ({K_b}, {N}), but K must be the same: "
             "transpose an operand, or check which side holds the features"
         )
-    B = 1
-    if batched:
-        B = a.shape[0] if a.ndim == 3 else b.shape[0]
-        if a.ndim == b.ndim == 3 and a.shape[0] != b.shape[0]:
-            raise ShapeError(f"matmul: a has a batch of {a.shape[0]} and b of {b.shape[0]}; they must be the same")
-    shape = (B, M, N) if batched else (M, N)
-    if out is None:
-        out = np.empty(shape, dtype)
-    elif out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
-        raise ShapeError(f"matmul: out is {out.dtype}{out.shape}; it must be {dtype}{shape} and C-contiguous")
-    if not ENABLED:
-        return np.matmul(a, b, out=out)
-    if not K:
-        out[...] = 0  # an empty sum
-    elif out.size:
-        size = dtype.itemsize
-        a_step, b_step = [s // size for s in a.strides], [s // size for s in b.strides]
-        a_batch = a_step[0] if a.ndim == 3 else 0
-        b_batch = b_step[0] if b.ndim == 3 else 0
-        rows, row_blocks, columns, column_blocks = _blocks(B, M, K, N, size)
-        launch(
-            _product(size), B * row_blocks * column_blocks,
-            address_of(a), address_of(b), address_of(out), M, K, N, rows, row_blocks, columns, column_blocks,
-            a_batch, a_step[-2], a_step[-1], b_batch, b_step[-2], b_step[-1],
-        )  # fmt: skip
-    return out
+    if a_batch and b_batch and a_batch != b_batch:
+        raise ShapeError(f"matmul: a has a batch of {a_batch[0]} and b of {b_batch[0]}; they must be the same")
+    batch = a_batch or b_batch
+    shape = (*batch, M, N)
+    if not ENABLED or 0 in (*shape, K):
+        return shape, None
+    size = np.dtype(a_dtype).itemsize
+    # numbers between the neighbours of (B, M, K) and (B, K, N); an operand without a batch serves every item
+    a_steps = [step // size for step in ((0,) * (3 - len(a_shape)) + a_strides)]
+    b_steps = [step // size for step in ((0,) * (3 - len(b_shape)) + b_strides)]
+    B = batch[0] if batch else 1
+    rows, row_blocks, columns, column_blocks = _blocks(B, M, K, N, size)
+    slots = [0, 0, 0, M, K, N, rows, row_blocks, columns, column_blocks, *a_steps, *b_steps]
+    return shape, job(_product(size), B * row_blocks * column_blocks, slots)
 
 
-@functools.lru_cache(1024)
 def _blocks(B: int, M: int, K: int, N: int, size: int) -> tuple[int, int, int, int]:
     """How C is cut: rows of a block, how many blocks, and the same for its columns. Shapes alone decide."""
     tile = tile_shape(size)

@@ -60,7 +60,7 @@ def set_num_threads(n: int) -> None:
 
 def launch(kernel: Kernel, parts: int, *args: Any) -> None:
     """Run every part of `kernel` on the argument block made of `args`: C-contiguous arrays, ints and floats."""
-    slots = [kernel.address, parts, 0]
+    slots: list[int] = []
     for arg in args:
         if isinstance(arg, np.ndarray):
             slots += address_of(arg), arg.size
@@ -68,15 +68,24 @@ def launch(kernel: Kernel, parts: int, *args: Any) -> None:
             slots += struct.unpack("q", struct.pack("d", arg))
         else:
             slots.append(arg)
-    job = array("q", slots)
-    address = job.buffer_info()[0]
-    threads = min(_num_threads, parts)
+    run(job(kernel, parts, slots))
+
+
+def job(kernel: Kernel, parts: int, slots: list[int]) -> array[int]:
+    """A header and an argument block. `run` changes it: copy one that serves several times."""
+    return array("q", [kernel.address, parts, 0, *slots])
+
+
+def run(job: array[int]) -> None:
+    """Run every part of a job."""
+    address, _ = job.buffer_info()
+    threads = min(_num_threads, job[1])
     parallel_for = _parallel_for() if threads > 1 else None
     if parallel_for is None:
         run_parts.entry(0, 0, 0, address)
     else:
-        many = array("q", (threads, 0))
-        parallel_for(run_parts.address, 0, many.buffer_info()[0], 0, address, 0, 0, threads)
+        dimensions = array("q", (threads, 0))
+        parallel_for(run_parts.address, 0, dimensions.buffer_info()[0], 0, address, 0, 0, threads)
 
 
 # --- the driver: what each thread does -------------------------------------------------------------------------------
