@@ -202,7 +202,7 @@ def _walk(
                 if parent is not None and x_bar is not None:
                     x_bar = _fit(x_bar, meta, node.op.name)
                     if _anomaly.get():
-                        check_finite_step(node.op.name, "backward", getattr(x_bar, "data", x_bar))
+                        check_finite_step(node.op.name, "backward", x_bar.data if create_graph else x_bar)
                     give(parent, x_bar)
             if not retain_graph:
                 node.free()
@@ -394,6 +394,8 @@ def jvp(f: Callable[..., Tensor], xs: Sequence[Any], vs: Sequence[Any]) -> tuple
 
     leaves = [_leaf(x) for x in xs]
     y = f(*leaves)
+    if not y.requires_grad:
+        return y.detach(), _zeros_like(y)
     u = _leaf(_zeros_like(y))
     gs = grad(y, leaves, u, create_graph=True, allow_unused=True)
     total = None
@@ -416,8 +418,8 @@ def hvp(f: Callable[[Tensor], Tensor], x: Any, v: Any) -> tuple[Tensor, Tensor]:
 
     leaf = _leaf(x)
     y = f(leaf)
-    g = grad(y, leaf, create_graph=True)
-    if not g.requires_grad:
+    g = grad(y, leaf, create_graph=True, allow_unused=True) if y.requires_grad else None
+    if g is None or not g.requires_grad:
         return y.detach(), _zeros_like(leaf)
     product = grad(sum_(multiply(g, v)), leaf, allow_unused=True)
     return y.detach(), _zeros_like(leaf) if product is None else product
@@ -447,7 +449,7 @@ def hessian(f: Callable[[Tensor], Tensor], x: Any) -> Tensor:
 
     def gradient(leaf: Tensor) -> Tensor:
         y = f(leaf)
-        g = grad(y, leaf, create_graph=True, allow_unused=True)
+        g = grad(y, leaf, create_graph=True, allow_unused=True) if y.requires_grad else None
         return _zeros_like(leaf) if g is None else g
 
     return jacobian(gradient, x)

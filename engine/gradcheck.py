@@ -114,8 +114,9 @@ def gradcheck(
 ) -> Report:
     """Check f's gradient at `inputs` (float64 is used throughout) in every floating input, up to `order` (1 or 2).
 
-    f(*tensors, **params) -> Tensor, or several. Second order checks that the gradient's own gradient is right, for a random
-    direction in each input, which includes the cotangent's. Returns a Report; it never raises for a wrong gradient.
+    f(*tensors, **params) -> Tensor, or several. Second order checks that the gradient's own gradient is right, for a
+    random direction in each input, which includes the cotangent's. Returns a Report; it never raises for a wrong
+    gradient.
     """
     if order not in (1, 2):
         raise ArgumentError(f"gradcheck: order must be 1 or 2, got {order}")

@@ -19,7 +19,7 @@ from ..backends import Array, backend_of
 from ..errors import ArgumentError, DTypeError, IndexRangeError, ShapeError
 from ..op import op
 from ..samples import Draw
-from ..shapes import Shape
+from ..shapes import Shape, broadcast_shapes
 from ..tensor import Tensor
 from .comparison import where
 
@@ -55,7 +55,20 @@ def plain_index(index: Any, shape: Shape) -> tuple[Any, ...]:
         if isinstance(p, np.ndarray) and p.dtype != bool:
             check_range("x[...]", p, shape[axis], axis)
         axis += _axes_of(p)
+    arrays = [p for p in parts if isinstance(p, np.ndarray)]
+    if len(arrays) > 1:
+        _check_broadcast([(int(p.sum()),) if p.dtype == bool else p.shape for p in arrays])
     return tuple(parts)
+
+
+def _check_broadcast(shapes: list[Shape]) -> None:
+    try:
+        broadcast_shapes(*shapes)
+    except ShapeError:
+        listed = ", ".join(map(str, shapes))
+        raise ShapeError(
+            f"x[...]: index arrays of shapes {listed} do not broadcast; lengths must match"
+        ) from None
 
 
 def _lower(part: Any) -> Any:
@@ -176,7 +189,7 @@ def getitem(x: Array, *, index: Any) -> tuple[Array, Any]:
     not broadcast, DTypeError for an index that is no integer.
     """
     plain = plain_index(index, x.shape)
-    return _read("getitem", x, plain), plain
+    return x[plain], plain
 
 
 @getitem.vjp(saves=())
@@ -184,19 +197,9 @@ def _(g, y, aux, x, *, index, needs):  # type: ignore[no-untyped-def]
     return add_at(zeros_for(g, x.shape), g, index=aux)
 
 
-def _read(name: str, x: Array, plain: tuple[Any, ...]) -> Array:
-    try:
-        return x[plain]
-    except IndexError:
-        shapes = ", ".join(str(p.shape) for p in plain if isinstance(p, np.ndarray))
-        raise ShapeError(
-            f"{name}: index arrays of shapes {shapes} do not broadcast; lengths must be equal or 1"
-        ) from None
-
-
 def _room(name: str, x: Array, value: Array, plain: tuple[Any, ...]) -> Shape:
     """The shape of x[index], when value fits there."""
-    room: Shape = np.shape(_read(name, np.broadcast_to(np.empty(()), x.shape), plain))
+    room: Shape = np.broadcast_to(np.empty(()), x.shape)[plain].shape
     fits = value.ndim <= len(room) and all(n in (1, m) for n, m in zip(value.shape[::-1], room[::-1], strict=False))
     if not fits:
         raise ShapeError(

@@ -20,13 +20,18 @@ from .shape import ANY
 
 
 # ------------------------------------------------------------------------------------------------ one-hot
+def _sample_one_hot(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
+    n = draw.integer(1, 5)
+    return [draw.rng.integers(0, n, draw.shape(0, 3))], {"num_classes": n, "dtype": "float64"}
+
+
 @op(
     "one_hot",
     shapes="indices:(*B) -> y:(*B,C')",
     definition=r"y_{i,c} = [\, \mathrm{indices}_i = c \,]",
     dtype="any",
     indices=["indices"],
-    samples=lambda d: (lambda n: ([d.rng.integers(0, n, d.shape(0, 3))], {"num_classes": n, "dtype": "float64"}))(d.integer(1, 5)),
+    samples=_sample_one_hot,
     reference=lambda indices, num_classes, dtype: np.eye(num_classes)[indices],
     errors=[
         (
