@@ -17,6 +17,7 @@ from ..formula import Formula
 from ..kernels.cpu.lane_ufunc import PARALLEL_FROM, gather_team
 from .protocol import Array
 
+ndarray = np.ndarray
 X86 = platform.machine() in ("x86_64", "AMD64")  # elsewhere lanes leave floating-point warnings to be silenced here
 
 
@@ -89,23 +90,29 @@ class Elementwise:
         self.formula, self.flush = formula, flush
         self._numpy: dict[Any, Callable[..., Any]] = {}
         self._lanes: dict[tuple[bool, ...], Callable[..., Any] | None] = {}  # by which inputs are truth values
+        self._usual: Callable[..., Any] | None = None  # of these, the one for inputs that are all float32
 
     def __call__(self, *xs: Any) -> Array:
-        run = self.lanes(xs) or self.numpy(xs)
+        run = self._usual
+        for x in xs:  # the common case first: each look at an array counts in a call of a microsecond
+            if type(x) is not ndarray or x.dtype is not float32 or x.size >= PARALLEL_FROM:
+                run = None
+        if run is None or _lowering != "lanes":
+            run = self.lanes(xs) or self.numpy(xs)
         y = run(*xs)
-        return y if type(y) is np.ndarray else np.asarray(y)
+        return y if type(y) is ndarray else np.asarray(y)
 
     def lanes(self, xs: Sequence[Any]) -> Callable[..., Any] | None:
         """The formula in SIMD lanes, if these inputs are float32, truth values and Python scalars."""
         truths, size, floats = [], 0, False
         for x in xs:
-            if type(x) is np.ndarray:
+            if type(x) is ndarray:
                 dtype = x.dtype
-                if dtype is float32:
+                if dtype == float32:  # not "is": a copied or unpickled array has a dtype object of its own
                     floats = True
-                elif dtype is not bool_:
+                elif dtype != bool_:
                     return None
-                truths.append(dtype is bool_)
+                truths.append(dtype == bool_)
                 if x.size > size:
                     size = x.size
             else:
@@ -115,6 +122,7 @@ class Elementwise:
         key = tuple(truths)
         if key not in self._lanes:
             self._lanes[key] = _lane_function(self.formula, key, self.flush)
+            self._usual = self._lanes.get((False,) * len(xs))
         run = self._lanes[key]
         if run is not None and size >= PARALLEL_FROM:
             gather_team()

@@ -53,7 +53,7 @@ def function(formula: Formula, truths: Sequence[bool], flush: bool = False) -> n
         if key not in _addresses:
             _load([(key, lowered)])
         address = _addresses[key]
-    return ufunc(address, _loop(), truths, lanes.truths_of(lowered, truths), flush)
+    return ufunc(address, _loop(), truths, lanes.truths_of(lowered, truths), lanes.words_of(lowered), flush)
 
 
 def precompile(formulas: Iterable[tuple[Formula, Sequence[bool]]]) -> int:

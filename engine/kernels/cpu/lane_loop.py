@@ -8,7 +8,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from .lane_ufunc import CHUNK, PARALLEL_FROM
+from .lane_ufunc import CHUNK
 from .lanes import I8, I32, I64, load, store
 
 CONTROL = platform.machine() in ("x86_64", "AMD64")  # is there a floating-point control register that we know?
@@ -18,9 +18,9 @@ FLUSH = 0x8040  # in it: results and operands below the smallest normal number c
 def loops(module: ir.Module) -> None:
     """Add `void lane_loop(args, dimensions, steps, data)`, a loop of a NumPy ufunc, and what it needs.
 
-    `data` points to (the span's address, the team's, flush?), the team being (the address of numba_parallel_for or 0,
-    threads). Long rows are shared by the team in chunks. The marks that arithmetic leaves in the control register are
-    wiped away: NumPy would make warnings of them, and a formula means its infinities.
+    `data` points to (the span's address, the team's, flush?, the length from which the team is called), the team being
+    (the address of numba_parallel_for or 0, threads). It shares long rows in chunks. The marks that arithmetic leaves
+    in the control register are wiped away: NumPy would make warnings of them, and a formula means its infinities.
     """
     share = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * 4), "lane_share")
     _write_share(ir.IRBuilder(share.append_basic_block("entry")), share.args[3])
@@ -30,10 +30,10 @@ def loops(module: ir.Module) -> None:
     job = [b.alloca(ir.ArrayType(I64, 6)), b.alloca(ir.ArrayType(I64, 2))]
     job_address, shape = (b.ptrtoint(p, I64) for p in job)
     n = load(b, dimensions, I64)
-    span_address, team, flush = (load(b, b.add(data, I64(8 * k)), I64) for k in range(3))
+    span_address, team, flush, parallel_from = (load(b, b.add(data, I64(8 * k)), I64) for k in range(4))
     parallel_for, threads = load(b, team, I64), load(b, b.add(team, I64(8)), I64)
     state = _enter(b, flush)
-    long = b.icmp_signed(">=", n, I64(PARALLEL_FROM))
+    long = b.icmp_signed(">=", n, parallel_from)
     with b.if_else(b.and_(long, b.icmp_signed("!=", parallel_for, I64(0)))) as (shared, alone):
         with shared:
             for k, word in enumerate((span_address, args, steps, n, I64(0), flush)):

@@ -4,8 +4,9 @@ Each reduces its argument to a short interval, evaluates a polynomial there, and
 are best approximations (`tests/lane_polynomials.py` derives them); the bound beside each function, in units in the last
 place, is held by a test over the bit patterns of float32. Infinities, nan, -0 and subnormals come out as in NumPy.
 
-The words: `fma(a, b, c)` is a b + c, fused where the processor can. `nearest` rounds to a whole number. `scale(p, k)`
-is p 2^k. `exponent` and `mantissa` split x = m 2^k with m in [√½, √2). `head` keeps the upper 12 bits of a significand.
+The words: `fma(a, b, c)` is a b + c, fused where the processor can. `nearest` rounds to a whole number. `power(k)` is
+2^k, `scale(p, k)` is p 2^k also where 2^k over- or underflows. `exponent` and `mantissa` split x = m 2^k with m in
+[√½, √2). `head` keeps the upper 12 bits of a significand.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def word(name: str) -> Word:
     return partial(make, name)
 
 
-fma, nearest, scale = word("lane.fma"), word("lane.nearest"), word("lane.scale")
+fma, nearest, power, scale = word("lane.fma"), word("lane.nearest"), word("lane.power"), word("lane.scale")
 exponent, mantissa, head = word("lane.exponent"), word("lane.mantissa"), word("lane.head")
 where, equal, copysign, absolute = word("where"), word("equal"), word("copysign"), word("abs")
 maximum, minimum = word("maximum"), word("minimum")
@@ -40,9 +41,13 @@ def polynomial(x: Sym, coefficients: tuple[float, ...]) -> Sym:
     return value
 
 
-def kept_between(x: Sym, lo: float, hi: float) -> Sym:
-    """x within bounds; nan stays."""
-    return where(x < lo, lo, where(x > hi, hi, x))
+def at_most(x: Sym, hi: float) -> Sym:
+    """min(x, hi), but nan stays: one instruction."""
+    return where(x > hi, hi, x)
+
+
+def at_least(x: Sym, lo: float) -> Sym:
+    return where(x < lo, lo, x)
 
 
 # ---------------------------------------------------------------------------------------------- exponentials
@@ -60,22 +65,22 @@ def _exp_parts(x: Sym, rest: Any = 0.0) -> tuple[Sym, Sym]:
 
 def exp(x: Sym) -> Sym:
     """1.1 ulp."""
-    q, k = _exp_parts(kept_between(x, -104.0, 89.0))  # e^-104 is 0, e^89 is inf
+    q, k = _exp_parts(at_least(at_most(x, 89.0), -104.0))  # e^-104 is 0, e^89 is inf
     return scale(1 + q, k)
 
 
 def exp2(x: Sym) -> Sym:
     """1.1 ulp, exact at whole numbers."""
-    x = kept_between(x, -151.0, 129.0)
+    x = at_least(at_most(x, 129.0), -151.0)
     k = nearest(x)
     f = (x - k) * math.log(2)
     return scale(1 + fma(polynomial(f, EXP), f * f, f), k)
 
 
 def expm1(x: Sym) -> Sym:
-    """1.5 ulp: 2 (q t + (t - ½)) with t = 2^(k-1), which neither cancels nor overflows before the last step."""
-    q, k = _exp_parts(kept_between(x, -30.0, 89.0))
-    t = scale(lift(1.0), k - 1)
+    """2 ulp: 2 (q t + (t - ½)) with t = 2^(k-1), which neither cancels nor overflows before the last step."""
+    q, k = _exp_parts(at_least(at_most(x, 89.0), -30.0))
+    t = power(k - 1)
     return where(equal(x, 0), x, 2 * fma(q, t, t - 0.5))
 
 
@@ -86,7 +91,7 @@ TANH = (-0.005717045, 0.020650588, -0.053743497, 0.13331491, -0.33333284)
 
 def _half_exp(x: Sym) -> Sym:
     """e^|x| / 2, which overflows where sinh and cosh do, and not before."""
-    q, k = _exp_parts(minimum(absolute(x), 91.0))
+    q, k = _exp_parts(at_most(absolute(x), 91.0))
     return scale(1 + q, k - 1)
 
 
@@ -105,9 +110,9 @@ def sinh(x: Sym) -> Sym:
 
 def tanh(x: Sym) -> Sym:
     """1.5 ulp: 1 - 2 / (e^2|x| + 1), and below 5/8, where that cancels, x + x s P(s) with s = x^2."""
-    q, k = _exp_parts(minimum(absolute(2 * x), 20.0))  # tanh 10 is 1
-    s = x * x
-    y = where(absolute(x) < 0.625, fma(x, s * polynomial(s, TANH), x), 1 - 2 / (scale(1 + q, k) + 1))
+    q, k = _exp_parts(at_most(absolute(2 * x), 20.0))  # tanh 10 is 1
+    s, t = x * x, power(k)
+    y = where(absolute(x) < 0.625, fma(x, s * polynomial(s, TANH), x), 1 - 2 / (fma(q, t, t) + 1))
     return copysign(y, x)  # of the whole: -0 would come out as 0
 
 
@@ -155,19 +160,19 @@ ERFC = (-0.000325952, -0.00048437167, 0.0030800654, -0.0012258197, -0.026839588,
 
 
 def erf(x: Sym) -> Sym:
-    """1 ulp: x + x P(x^2) below 7/8, then 1 - e^Q(|x|)."""
-    a = minimum(absolute(x), 4.0)  # erf 4 is 1
+    """1.5 ulp: x + x P(x^2) below 7/8, then 1 - e^Q(|x|)."""
+    a = at_most(absolute(x), 4.0)  # erf 4 is 1
     s = a * a
     q, k = _exp_parts(polynomial(a, ERF_TAIL))
-    return where(absolute(x) < 0.875, fma(x, polynomial(s, ERF), x), copysign(1 - scale(1 + q, k), x))
+    return where(absolute(x) < 0.875, fma(x, polynomial(s, ERF), x), copysign(1 - (1 + q) * power(k), x))
 
 
 def erfc(x: Sym) -> Sym:
-    """6 ulp: e^(-a²) w P(1 - 6w) with a = |x|, w = 1 / (a + 3); 2 minus that for a negative x.
+    """7 ulp: e^(-a²) w P(1 - 6w) with a = |x|, w = 1 / (a + 3); 2 minus that for a negative x.
 
     a² is exact in two parts, h² and (a - h) (a + h) with h the head of a: its rounding would cost 100 ulp at a = 10.
     """
-    a = minimum(absolute(x), 10.1)  # erfc 10.1 is 0
+    a = at_most(absolute(x), 10.1)  # erfc 10.1 is 0
     h = head(a)
     q, k = _exp_parts(-(h * h), -((a - h) * (a + h)))
     w = 1 / (a + 3)

@@ -17,16 +17,24 @@ import numpy as np
 BOOL, FLOAT = 0, 11  # NPY_BOOL, NPY_FLOAT
 FROM_FUNCTION = 1  # place of PyUFunc_FromFuncAndData in NumPy's table of ufunc functions
 
-CHUNK = 1 << 15  # elements that a core takes at a time
-PARALLEL_FROM = 1 << 16  # elements: fewer are done sooner than other cores are woken
+CHUNK = 1 << 14  # elements that a core takes at a time
+PARALLEL_FROM = 1 << 15  # elements: fewer are never shared, as waking another core takes longer
+PARALLEL_WORK = 1 << 21  # elements times instructions: 40 us of one core, the price of waking another
 
 _team = (ctypes.c_int64 * 2)(0, 1)  # address of numba_parallel_for (0: work alone), threads
 _alive: list[Any] = []  # a ufunc borrows what it is made from
 
 
-def ufunc(span: int, loop: int, truths: Sequence[bool], results: Sequence[bool], flush: bool = False) -> np.ufunc:
-    """The ufunc whose rows are computed by `loop(args, dimensions, steps, data)`, data = (span, team, flush)."""
-    data = (ctypes.c_int64 * 3)(span, ctypes.addressof(_team), flush)
+def parallel_from(words: int) -> int:
+    """From how many elements on a formula of so many instructions is shared by several cores."""
+    return max(PARALLEL_FROM, PARALLEL_WORK // (words + 14))  # 14 for memory and the loop
+
+
+def ufunc(
+    span: int, loop: int, truths: Sequence[bool], results: Sequence[bool], words: int = 1, flush: bool = False
+) -> np.ufunc:
+    """The ufunc whose rows are computed by `loop(args, dimensions, steps, data)`, `words` instructions an element."""
+    data = (ctypes.c_int64 * 4)(span, ctypes.addressof(_team), flush, parallel_from(words))
     functions, datas = (ctypes.c_void_p * 1)(loop), (ctypes.c_void_p * 1)(ctypes.addressof(data))
     kinds = bytes(BOOL if truth else FLOAT for truth in (*truths, *results))
     _alive.append((data, functions, datas, kinds))

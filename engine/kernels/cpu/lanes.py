@@ -118,9 +118,11 @@ def _compare(sign: str) -> Word:
 def _extremum(sign: str) -> Word:
     """NumPy's maximum and minimum: a nan on either side wins."""
 
-    def word(v: Lanes, a: Any, b: Any) -> Any:
-        b_ = v.builder
-        return b_.select(b_.or_(b_.fcmp_ordered(sign, a, b), b_.fcmp_unordered("!=", a, a)), a, b)
+    def word(v: Lanes, x: Any, y: Any) -> Any:
+        b = v.builder
+        if isinstance(y, ir.Constant):  # one comparison will do: "unordered" is true of nan
+            return b.select(b.fcmp_unordered(sign, x, y), x, y)
+        return b.select(b.or_(b.fcmp_ordered(sign, x, y), b.fcmp_unordered("!=", x, x)), x, y)
 
     return word
 
@@ -131,10 +133,16 @@ def _where(v: Lanes, c: Any, a: Any, b: Any) -> Any:
     return v.builder.select(v.truth(c), a, b)
 
 
+def _power(v: Lanes, k: Any) -> Any:
+    """2^k for whole k, -126 <= k <= 127: added to ROUNDER, k + 127 is in the lowest bits, which become the exponent."""
+    b = v.builder
+    return v.as_floats(b.shl(v.as_ints(b.fadd(k, v.constant(ROUNDER + 127))), v.whole(23)))
+
+
 def _scale(v: Lanes, p: Any, k: Any) -> Any:
     """p 2^k for whole k, -252 <= k <= 254: in two factors, so that it may underflow gradually, and reach infinity."""
     b = v.builder
-    i = b.sub(v.as_ints(b.fadd(k, v.constant(ROUNDER))), v.whole(0x4B400000))
+    i = v.as_ints(b.fadd(k, v.constant(ROUNDER)))
     half = b.ashr(i, v.whole(1))
     for n in (half, b.sub(i, half)):
         p = b.fmul(p, v.as_floats(b.shl(b.add(n, v.whole(127)), v.whole(23))))
@@ -182,6 +190,7 @@ WORDS: dict[str, tuple[str, Word]] = {
     # Words that only lane mathematics uses.
     "lane.fma": ("", lambda v, a, b, c: v.intrinsic("fmuladd", a, b, c)),
     "lane.nearest": ("", lambda v, x: v.builder.fsub(v.builder.fadd(x, v.constant(ROUNDER)), v.constant(ROUNDER))),
+    "lane.power": ("", _power),
     "lane.scale": ("", _scale),
     "lane.exponent": ("", lambda v, x: v.builder.sitofp(_exponent(v, x), v.floats)),
     "lane.mantissa": ("", _mantissa),
@@ -194,16 +203,15 @@ WORDS: dict[str, tuple[str, Word]] = {
 
 
 class Operand:
-    """An array of the call: where it is now, its step, and the side buffer that stands in for it."""
+    """An array of the call: where it lies, its step, and the side buffer that stands in for it."""
 
     def __init__(self, b: ir.IRBuilder, lanes: Lanes, j: int, truth: bool) -> None:
         self.lanes, self.j, self.memory = lanes, j, I8 if truth else F32
         self.vector = lanes.bytes if truth else lanes.floats
         self.item = 1 if truth else 4
-        self.buffer = b.alloca(self.vector)
-        self.buffer.align = 64
-        self.buffer_address = b.ptrtoint(self.buffer, I64)
-        self.now: Any = None  # the address of the vector that is being worked on
+        memory = b.alloca(self.vector)
+        memory.align = 64
+        self.buffer = b.ptrtoint(memory, I64)
 
     def open(self, b: ir.IRBuilder, args: Any, steps: Any, start: Any) -> None:
         self.step = load(b, b.add(steps, I64(8 * self.j)), I64)
@@ -216,12 +224,11 @@ class Operand:
         undefined = ir.Constant(self.vector, ir.Undefined)
         one = b.insert_element(undefined, load(b, self.first, self.memory), I32(0))
         zeros = ir.Constant(self.lanes.ints, [0] * self.lanes.width)
-        store(b, b.shuffle_vector(one, undefined, zeros), self.buffer_address, self.item)
+        store(b, b.shuffle_vector(one, undefined, zeros), self.buffer, self.item)
 
-    def copy(self, b: ir.IRBuilder, count: Any, inwards: bool) -> None:
-        """`count` elements from the array to the side buffer, or back."""
-        with counting(b, count) as k:
-            there, here = b.add(self.now, b.mul(k, self.step)), b.add(self.buffer_address, b.mul(k, I64(self.item)))
+    def copy(self, b: ir.IRBuilder, address: Any, count: Any, inwards: bool) -> None:
+        """`count` elements from the array at `address` to the side buffer, or back."""
+        with counting(b, count, 1, (address, self.step), (self.buffer, I64(self.item))) as (_, there, here):
             source, target = (there, here) if inwards else (here, there)
             store(b, load(b, source, self.memory), target, self.item)
 
@@ -250,27 +257,33 @@ def span(module: ir.Module, name: str, formula: Formula, truths: Sequence[bool],
     for o in operands:
         scattered = b.or_(scattered, b.not_(o.in_row if o in outputs else b.or_(o.in_row, o.broadcast)))
     with b.if_then(b.icmp_signed(">", n, I64(0))):
-        for o in inputs:
-            with b.if_then(o.broadcast):
-                o.splat(b)
-        with counting(b, n, width) as i:
+        moving = []
+        for o in operands:
+            if o in inputs:
+                with b.if_then(o.broadcast):
+                    o.splat(b)
+                moving.append((b.select(o.broadcast, o.buffer, o.first), b.mul(o.step, I64(width))))
+            else:
+                moving.append((o.first, b.mul(o.step, I64(width))))
+        with counting(b, n, width, *moving) as (i, *places):
             rest = b.sub(n, i)
             short = b.icmp_signed("<", rest, I64(width))
             aside, count = b.or_(short, scattered), b.select(short, rest, I64(width))
-            for o in operands:
-                o.now = b.add(o.first, b.mul(i, o.step))
+            straight = b.block
             with b.if_then(aside, likely=False):
-                for o in inputs:
-                    with b.if_then(b.not_(o.broadcast)):
-                        o.copy(b, count, inwards=True)
-            values = {}
-            for e, o in zip(formula.inputs, inputs, strict=True):
-                values[e] = o.read(b, b.select(b.or_(aside, o.broadcast), o.buffer_address, o.now))
-            for o, value in zip(outputs, _compute(lanes, formula, values), strict=True):
-                o.write(b, value, b.select(aside, o.buffer_address, o.now))
+                for o, place in zip(operands, places, strict=True):
+                    if o in inputs:
+                        with b.if_then(b.not_(o.broadcast)):
+                            o.copy(b, place, count, inwards=True)
+                detour = b.block
+            here = [merge(b, (place, straight), (o.buffer, detour)) for o, place in zip(operands, places, strict=True)]
+            values = {name: o.read(b, p) for name, o, p in zip(formula.inputs, operands, here, strict=False)}
+            results = _compute(lanes, formula, values)
+            for o, value, p in zip(outputs, results, here[len(inputs) :], strict=True):
+                o.write(b, value, p)
             with b.if_then(aside, likely=False):
-                for o in outputs:
-                    o.copy(b, count, inwards=False)
+                for o, place in zip(outputs, places[len(inputs) :], strict=True):
+                    o.copy(b, place, count, inwards=False)
     b.ret_void()
 
 
@@ -284,6 +297,11 @@ def _compute(lanes: Lanes, formula: Formula, inputs: dict[str, Any]) -> list[Any
         else:
             values[e] = lanes.write(e, [values[a] for a in e.args])
     return [values[e] for e in formula.outs]
+
+
+def words_of(formula: Formula) -> int:
+    """How many instructions (or a few) an element takes."""
+    return sum(e.name in WORDS for e in topological(formula.outs))
 
 
 def truths_of(formula: Formula, truths: Sequence[bool]) -> list[bool]:
@@ -307,25 +325,33 @@ def store(b: ir.IRBuilder, value: Any, address: Any, align: int | None = None) -
     b.store(value, b.inttoptr(address, value.type.as_pointer()), align=align)
 
 
+def merge(b: ir.IRBuilder, *ways: tuple[Any, Any]) -> Any:
+    """The value that belongs to the block we come from."""
+    value = b.phi(ways[0][0].type)
+    for way in ways:
+        value.add_incoming(*way)
+    return value
+
+
 class counting:
-    """`with counting(b, n, step) as i:` the loop  for i in 0, step, 2 step .. below n."""
+    """`with counting(b, n, step, (x, dx), ..) as (i, x, ..):` the loop i = 0, step, 2 step .. < n; x grows by dx."""
 
-    def __init__(self, b: ir.IRBuilder, n: Any, step: int = 1) -> None:
-        self.b, self.n, self.step = b, n, step
+    def __init__(self, b: ir.IRBuilder, n: Any, step: int, *moving: tuple[Any, Any]) -> None:
+        self.b, self.n, self.moving = b, n, ((I64(0), I64(step)), *moving)
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> list[Any]:
         b, before = self.b, self.b.block
         self.head, body, self.end = (b.append_basic_block(s) for s in ("head", "body", "end"))
         b.branch(self.head)
         b.position_at_end(self.head)
-        self.i = b.phi(I64)
-        self.i.add_incoming(I64(0), before)
-        b.cbranch(b.icmp_signed("<", self.i, self.n), body, self.end)
+        self.now = [merge(b, (x, before)) for x, _ in self.moving]
+        b.cbranch(b.icmp_signed("<", self.now[0], self.n), body, self.end)
         b.position_at_end(body)
-        return self.i
+        return self.now
 
     def __exit__(self, *_: Any) -> None:
         b = self.b
-        self.i.add_incoming(b.add(self.i, I64(self.step)), b.block)
+        for x, (_, dx) in zip(self.now, self.moving, strict=True):
+            x.add_incoming(b.add(x, dx), b.block)
         b.branch(self.head)
         b.position_at_end(self.end)
