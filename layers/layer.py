@@ -34,6 +34,7 @@ from engine.random import Generator, default_generator
 from engine.tensor import Tensor, asarray
 
 from . import initializers, regularizers, state, symbolic
+from .parts import parts_in, walk
 from .spec import InputSpec, batch_shape
 
 
@@ -133,6 +134,8 @@ class Layer(config.Configurable, family="layer"):
         """Arrays and lists as tensors; their floats take the layer's dtype. A tensor keeps its own."""
         if isinstance(x, Tensor) or x is None:
             return x
+        if isinstance(x, dict):
+            return {name: self._as_tensor(part) for name, part in x.items()}
         if isinstance(x, (list, tuple)) and any(isinstance(part, (Tensor, np.ndarray)) for part in x):
             return type(x)(self._as_tensor(part) for part in x)
         x = asarray(x)
@@ -141,12 +144,9 @@ class Layer(config.Configurable, family="layer"):
     @staticmethod
     def shapes_of(inputs: tuple[Any, ...]) -> list[Any]:
         """Shapes with None for the batch; a list of inputs has a list of shapes."""
-
-        def shape(x: Any) -> Any:
-            return (None, *x.shape[1:]) if x.shape else ()
-
-        tensors = [x for x in inputs if isinstance(x, (Tensor, symbolic.SymbolicTensor, list, tuple))]
-        return [[shape(part) for part in x] if isinstance(x, (list, tuple)) else shape(x) for x in tensors]
+        kinds = Tensor, symbolic.SymbolicTensor, list, tuple, dict
+        tensors = [x for x in inputs if isinstance(x, kinds)]
+        return [symbolic.map_structure(lambda x: (None, *x.shape[1:]) if x.shape else (), x) for x in tensors]
 
     # -------------------------------------------------------------------------------------------- its parts
     def attributes(self) -> Iterator[tuple[str, Any]]:
@@ -156,26 +156,11 @@ class Layer(config.Configurable, family="layer"):
     def parts(self) -> Iterator[tuple[str, Any]]:
         """(path, part): the parameters, buffers, layers and generators held here, also in lists and dicts."""
         for name, value in self.attributes():
-            yield from _parts_in(name, value)
+            yield from parts_in(name, value)
 
     def named(self, kind: type | tuple[type, ...]) -> Iterator[tuple[str, Any]]:
         """(path, part) for each part of a kind, here and below; what is shared comes once, under its first path."""
-        seen = {id(self)}
-        stack = [("", self.parts())]
-        while stack:
-            prefix, parts = stack[-1]
-            for name, part in parts:
-                if id(part) in seen:
-                    continue
-                seen.add(id(part))
-                path = join_path(prefix, name)
-                if isinstance(part, kind):
-                    yield path, part
-                if isinstance(part, Layer):
-                    stack.append((path, part.parts()))
-                    break
-            else:
-                stack.pop()
+        return ((path, part) for path, part in walk(self) if isinstance(part, kind))
 
     def named_layers(self) -> list[tuple[str, Layer]]:
         return list(self.named(Layer))
@@ -385,17 +370,6 @@ class Layer(config.Configurable, family="layer"):
         line += f": {', '.join(shapes)}" if shapes else ""
         below = [(name, part) for name, part in self.parts() if isinstance(part, Layer)]
         return "\n".join([line, *(f"  {name}: " + repr(part).replace("\n", "\n  ") for name, part in below)])
-
-
-def _parts_in(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, (Parameter, Layer, Generator)):
-        yield path, value
-    elif isinstance(value, (list, tuple)):
-        for i, item in enumerate(value):
-            yield from _parts_in(f"{path}.{i}", item)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _parts_in(f"{path}.{key}", item)
 
 
 def _then_draw_values(build: Callable[..., None]) -> Callable[..., None]:

@@ -153,6 +153,8 @@ def probe_output_shape(layer: Layer, *shapes: Any) -> Any:
         def zeros(shape: Any) -> Any:
             if is_shape(shape):
                 return Tensor(np.zeros([unknown if n is None else n for n in shape], default_dtype()))
+            if isinstance(shape, dict):
+                return {name: zeros(part) for name, part in shape.items()}
             return type(shape)(map(zeros, shape))
 
         with no_grad(), training_mode(False):

@@ -189,6 +189,16 @@ def test_merging_and_shapes() -> None:
     assert Flatten()(np.zeros((0, 3, 4))).shape == (0, 12)
 
 
+def test_inputs_may_come_in_a_dict() -> None:
+    class Difference(Layer):
+        def call(self, x):
+            return x["a"] - x["b"]
+
+    a, b = draw(2, 3), draw(2, 3, at="b")
+    np.testing.assert_array_equal(Difference()({"a": a, "b": b}).numpy(), a - b)
+    assert Difference()({"a": Input((3,)), "b": Input((3,))}).shape == (None, 3)
+
+
 def test_activations_by_name_and_as_layers() -> None:
     x = draw(3, 4)
     np.testing.assert_array_equal(ReLU()(x).numpy(), np.maximum(x, 0))
