@@ -321,7 +321,7 @@ def _reference_glu(x: Any, axis: int = -1) -> Any:
     reference=_reference_glu,
     errors=[(lambda f: f([1.0, 2.0, 3.0]), "glu: axis -1 has length 3; it is cut into two halves, so it must be even")],
 )
-def glu(x: Tensor, axis: int = -1) -> Tensor:
+def glu(x: Tensor, *, axis: int = -1) -> Tensor:
     """The first half along `axis`, gated by the second: (..., 2C, ...) -> (..., C, ...).
 
     Raises ShapeError when that axis has an odd length.
