@@ -120,6 +120,24 @@ from .errors import (
 )
 
 from .tensor import Tensor as Tensor, asarray as asarray, tensor as tensor  # isort: skip  (before the ops, which need it)
+from .creation import arange as arange
+from .creation import empty as empty
+from .creation import eye as eye
+from .creation import from_dlpack as from_dlpack
+from .creation import full as full
+from .creation import full_like as full_like
+from .creation import linspace as linspace
+from .creation import meshgrid as meshgrid
+from .creation import normal as normal
+from .creation import ones as ones
+from .creation import ones_like as ones_like
+from .creation import permutation as permutation
+from .creation import rand as rand
+from .creation import randint as randint
+from .creation import randn as randn
+from .creation import uniform as uniform
+from .creation import zeros as zeros
+from .creation import zeros_like as zeros_like
 from .gradcheck import (
     check_op as check_op,
 )

@@ -126,6 +126,7 @@ def _log_add(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _log_sums(x: Tensor, *, axis: int | None = None) -> Tensor:
+    x = where(x == -np.inf, -np.inf, x)  # e^−inf adds nothing: its gradient is 0, also where it stands alone
     return _doubling(x, _axis_of("cumulative_logsumexp", axis, x.ndim), _log_add)
 
 
