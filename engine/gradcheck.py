@@ -14,7 +14,7 @@ if it is not. On a log-log picture a right gradient is a line of slope 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -110,7 +110,8 @@ def gradcheck(
     seed: int = 0,
     name: str | None = None,
     slope: bool = False,
-    **params: Any,
+    params: Mapping[str, Any] | None = None,
+    **more: Any,
 ) -> Report:
     """Check f's gradient at `inputs` (float64 is used throughout) in every floating input, up to `order` (1 or 2).
 
@@ -118,6 +119,7 @@ def gradcheck(
     random direction in each input, which includes the cotangent's. Returns a Report; it never raises for a wrong
     gradient.
     """
+    params = {**(params or {}), **more}
     if order not in (1, 2):
         raise ArgumentError(f"gradcheck: order must be 1 or 2, got {order}")
     rng = np.random.default_rng(seed)
@@ -158,7 +160,7 @@ def check_op(op: str | Op, *, seed: int = 0, order: int = 2, slope: bool = True)
         if all(np.size(x) for x in inputs if isinstance(x, np.ndarray)):
             break
     f = record if not getattr(record, "variadic", False) else _joined(record)
-    return gradcheck(f, inputs, order=order, seed=seed, name=record.name, slope=slope, **params)
+    return gradcheck(f, inputs, order=order, seed=seed, name=record.name, slope=slope, params=params)
 
 
 def _joined(record: Op) -> Callable[..., Tensor]:

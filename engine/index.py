@@ -108,12 +108,18 @@ def parse(text: str) -> Definition:
 
 def latex_of(definition: str) -> str:
     """LaTeX of a definition: index notation is typeset, LaTeX (it has a backslash) passes."""
-    return definition if "\\" in definition or "=" not in definition else parse(definition).latex()
+    return parse(definition).latex() if runs(definition) else definition
 
 
 def runs(definition: str) -> bool:
     """Is it index notation, which can be computed, or LaTeX, which can only be read?"""
-    return bool(definition) and "\\" not in definition
+    if "\\" in definition or "=" not in definition:
+        return False
+    try:
+        parse(definition)
+    except (SyntaxError, ValueError):
+        return False
+    return True
 
 
 def _name(n: ast.expr) -> str:

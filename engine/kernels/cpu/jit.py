@@ -117,6 +117,7 @@ def _load(machine_code: bytes) -> int:
 _engines: list[Any] = []  # they own the code
 
 
+@functools.cache
 def cpu_name_and_features() -> tuple[str, str]:
     """The processor that Numba compiles for, such as ("znver3", "+avx2,+fma,...")."""
     _, name, features = cpu_target.target_context.codegen().magic_tuple()
