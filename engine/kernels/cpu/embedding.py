@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,6 @@ COLUMNS = 32  # of a part: it owns them in every row of the table, so sums are m
 def embedding(ids: Array, table: Array) -> Array:
     """(*B), (V,D) -> (*B,D)"""
     return np.take(table, ids, axis=0)
-
-
-def plain_embedding_gradient(g: Array, ids: Array, rows: int) -> Array:
-    """(*B,D), (*B) -> (rows,D)"""
-    table = np.zeros((rows, g.shape[-1]), g.dtype)
-    np.add.at(table, ids, g)
-    return table
 
 
 @functools.cache
@@ -49,10 +43,30 @@ def _kernel(size: int) -> Kernel:
 
 def embedding_gradient(g: Array, ids: Array, rows: int) -> Array:
     """(*B,D), (*B) -> (rows,D)"""
-    if not ENABLED or g.dtype.char not in "fd" or g.size == 0:
-        return plain_embedding_gradient(g, ids, rows)
+    table = np.zeros((rows, g.shape[-1]), g.dtype)
+    add_rows(table, ids, g)
+    return table
+
+
+def add_rows(table: Array, ids: Array, g: Array) -> None:
+    """table[ids] += g, equal ids add up in their order: (V,D), (*B), (*B,D). The table is C-contiguous, ids in it."""
+    if not ENABLED or g.dtype.char not in "fd" or g.dtype != table.dtype or g.size == 0:
+        np.add.at(table, ids, g)
+        return
     D = g.shape[-1]
-    table = np.zeros((rows, D), g.dtype)
     ids = np.ascontiguousarray(ids, np.int64)
     launch(_kernel(g.itemsize), -(-D // COLUMNS), np.ascontiguousarray(g), ids, table, D)
-    return table
+
+
+def add_at(target: Array, index: Any, values: Array) -> None:
+    """target[index] += values, where equal indices add up in their order. Integers for the first axes name rows."""
+    arrays = index if isinstance(index, tuple) else (index,)
+    rows = all(isinstance(i, int) or (isinstance(i, np.ndarray) and i.dtype.kind in "iu") for i in arrays)
+    if not arrays or not rows or not target.flags.c_contiguous:
+        np.add.at(target, index, values)
+        return
+    sides, rest = target.shape[: len(arrays)], target.shape[len(arrays) :]
+    ids = np.asarray(np.ravel_multi_index(arrays, sides, mode="wrap"))  # -1 is the last one
+    D = math.prod(rest)
+    g = np.broadcast_to(values, ids.shape + rest).reshape(*ids.shape, D)
+    add_rows(target.reshape(math.prod(sides), D), ids, g)
