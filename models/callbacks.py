@@ -22,11 +22,11 @@ from engine.errors import ArgumentError
 from models.hooks import Callback, Logs
 from optim import EMA, SWA
 
-# --- records -------------------------------------------------------------------------------------------------------
+# --- records ---------------------------------------------------------------------------------------------------------
 
 
 class History(Callback):
-    """What fit returns: history["loss"] and so on, one number an epoch; `epoch`, their numbers; `seconds` of training."""
+    """What fit returns: history["loss"] and so on, one number an epoch; `epoch` numbers them; `seconds` of steps."""
 
     def __init__(self) -> None:
         self.history: dict[str, list[Any]] = {}
@@ -71,7 +71,7 @@ class CSVLogger(Callback):
             writer.writerow(row)
 
 
-# --- watching one number -------------------------------------------------------------------------------------------
+# --- watching one number ---------------------------------------------------------------------------------------------
 
 
 class Monitor(Callback):
@@ -204,7 +204,7 @@ class ReduceLROnPlateau(Monitor):
         return {"best": self.best, "wait": self.wait, "cooling": self.cooling}
 
 
-# --- steering ------------------------------------------------------------------------------------------------------
+# --- steering --------------------------------------------------------------------------------------------------------
 
 
 class LearningRateScheduler(Callback):
@@ -279,7 +279,7 @@ class AveragedWeights(Callback):
         self.average.load_state_dict(state)
 
 
-# --- files ---------------------------------------------------------------------------------------------------------
+# --- files -----------------------------------------------------------------------------------------------------------
 
 
 class ModelCheckpoint(Monitor):

@@ -9,22 +9,23 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Chain Rule: a deep-learning engine that shows its work.")
+ABOUT = "Chain Rule: a deep-learning engine that shows its work."
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=ABOUT)
 
 
-class Network(str, Enum):
+class Network(StrEnum):
     mnist_cnn = "mnist-cnn"
     mnist_cnn_small = "mnist-cnn-small"
     mnist_mlp = "mnist-mlp"
 
 
-class Recipe(str, Enum):
+class Recipe(StrEnum):
     listing = "listing"
     best = "best"
 
@@ -35,9 +36,9 @@ def train(
     epochs: Annotated[int, typer.Option(min=1, help="Times through the training digits.")] = 10,
     device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
     seed: Annotated[int, typer.Option(min=0, help="Of initial values and of the digits' order.")] = 1,
-    data: Annotated[str | None, typer.Option(help="Folder with MNIST; without it: $CHAINRULE_DATA, cache, network.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for checkpoint, history and pictures [runs/NETWORK].")] = None,
-    recipe: Annotated[Recipe, typer.Option(help="As the documents' listings do it, or as well as we can.")] = Recipe.listing,
+    data: Annotated[str | None, typer.Option(help="Folder with MNIST [$CHAINRULE_DATA, cache, network].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for checkpoint and pictures [runs/NETWORK].")] = None,
+    recipe: Annotated[Recipe, typer.Option(help="As the documents have it, or better.")] = Recipe.listing,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Digits a step [64 or 128, by network].")] = None,
 ) -> None:
     """Train a network on MNIST; writes checkpoint, history, result and pictures."""
@@ -51,7 +52,7 @@ def train(
         )  # fmt: skip
         print(f"Test loss: {result['loss']:.4f}")
         print(f"Test accuracy: {result['accuracy']:.4f}")
-        print(f"Written to {folder}: {', '.join(sorted(p.name for p in folder.iterdir() if not p.name.startswith('.')))}")
+        print(f"Written to {folder}: {', '.join(recipes.FILES)}")
 
 
 @app.command()

@@ -11,7 +11,7 @@ Logs = dict[str, Any]
 
 
 class Callback:
-    """Base: override what you need. `self.model` is the model in training, `self.params` {"epochs", "steps", "verbose"}.
+    """Base: override what you need. `self.model` is in training; `self.params` holds "epochs", "steps", "verbose".
 
     epoch counts from 0. logs: the losses and metrics so far, by name; on_epoch_end may add to them.
     """

@@ -42,6 +42,8 @@ class Objective:
         self.asked = {
             "loss": loss, "loss_weights": loss_weights, "metrics": metrics, "weighted_metrics": weighted_metrics,
         }  # fmt: skip
+        for name in loss.values() if isinstance(loss, Mapping) else loss if isinstance(loss, (list, tuple)) else [loss]:
+            losses.get(name)  # a misspelt name is an error now, not at the first fit
         self.names: tuple[str, ...] = ()
         self.total = Mean("loss")
 
@@ -90,7 +92,8 @@ class Objective:
     ) -> Tensor:
         """L of a batch, to be differentiated; it is added to the running loss."""
         rows, total = len(y_true[0]), penalty
-        for loss, scale, part, true, predicted in zip(self.losses, self.weights, self.parts, y_true, y_pred, strict=True):
+        outputs = zip(self.losses, self.weights, self.parts, y_true, y_pred, strict=True)
+        for loss, scale, part, true, predicted in outputs:
             if loss is not None:
                 value = loss(true, predicted, weight)
                 if len(self.names) > 1:

@@ -25,7 +25,8 @@ def training_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
         epochs = np.arange(1, len(history.get(name, ())) + 1)
         for key, colour, label in ((name, BLUE, "training"), (f"val_{name}", ORANGE, "test")):
             if key in history:
-                axes.plot(epochs, history[key], "o-", color=colour, markersize=4, label=label)
+                last = f"{history[key][-1]:.2%}" if name == "accuracy" else f"{history[key][-1]:.4f}"
+                axes.plot(epochs, history[key], "o-", color=colour, markersize=4, label=f"{label}, at the end {last}")
         if name == "loss":
             axes.set_yscale("log")
             axes.yaxis.set_minor_formatter("{x:.2g}")
@@ -47,7 +48,8 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, path: Path) -> N
     wrong = counts * (1 - np.eye(classes, dtype=int))
     figure = Figure(figsize=(6.4, 6.4), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(wrong, cmap="Reds", vmin=0, vmax=max(1, wrong.max()) * 1.25)
+    axes.set_facecolor("#e6f0f8")  # seen on the diagonal
+    axes.imshow(np.ma.masked_where(np.eye(classes), wrong), cmap="Reds", vmin=0, vmax=max(1, wrong.max()) * 1.25)
     for i, j in np.ndindex(classes, classes):
         colour = GREY if counts[i, j] == 0 else INK
         axes.text(
@@ -71,7 +73,7 @@ def first_layer_filters(kernel: np.ndarray, path: Path, most: int = 64) -> None:
     else:
         tiles = np.moveaxis(kernel.mean(2), -1, 0)  # (kh,kw,C,F) -> (F,kh,kw)
     shown = tiles[:most]
-    figure, grid = _tiles(len(shown), 8, 0.85)
+    figure, grid = _tiles(len(shown), 8, 0.85, 0.0)
     largest = np.abs(shown).max()
     for axes, tile in zip(grid, shown, strict=False):
         drawn = axes.imshow(tile, cmap="RdBu_r", vmin=-largest, vmax=largest)
@@ -81,13 +83,15 @@ def first_layer_filters(kernel: np.ndarray, path: Path, most: int = 64) -> None:
     _write(figure, path)
 
 
-def misclassified(pixels: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, path: Path, most: int = 40) -> None:
+def misclassified(
+    pixels: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, path: Path, most: int = 40
+) -> None:
     """The digits that were taken for another, the surest mistakes first; above each: digit, answer, how sure."""
     predicted, sure = probabilities.argmax(-1), probabilities.max(-1)
     wrong = np.flatnonzero(predicted != labels)
     wrong = wrong[np.argsort(-sure[wrong], kind="stable")]
     shown = wrong[:most]
-    figure, grid = _tiles(max(1, len(shown)), 8, 1.15)
+    figure, grid = _tiles(max(1, len(shown)), 8, 1.15, 0.14)
     for axes, i in zip(grid, shown, strict=False):
         axes.imshow(pixels[i], cmap="gray_r")
         axes.set_title(f"{labels[i]} → {predicted[i]}  {100 * sure[i]:.0f} %", fontsize=8, color=RED, pad=2)
@@ -96,10 +100,10 @@ def misclassified(pixels: np.ndarray, labels: np.ndarray, probabilities: np.ndar
     _write(figure, path)
 
 
-def _tiles(n: int, columns: int, size: float) -> tuple[Figure, Any]:
-    """A grid of n squares, without frames."""
+def _tiles(n: int, columns: int, size: float, title: float) -> tuple[Figure, Any]:
+    """A grid of n squares without frames; sides, and the height of a title above each, in inches."""
     rows = -(-n // columns)
-    figure = Figure(figsize=(columns * size + 0.8, rows * (size + 0.12) + 0.7), layout="constrained")
+    figure = Figure(figsize=(columns * size + 0.9, rows * (size + title) + 0.4), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid:
         axes.set_axis_off()

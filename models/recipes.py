@@ -28,6 +28,10 @@ from optim import AdamW
 from optim.schedules import OneCycle
 
 RECIPES = "listing", "best"
+FILES = (
+    "model.safetensors", "history.csv", "result.json",
+    "training-curves.png", "confusion-matrix.png", "first-layer-filters.png", "misclassified.png",
+)  # fmt: skip
 BATCH = {"mnist-cnn": 64, "mnist-cnn-small": 128, "mnist-mlp": 128}
 
 
@@ -53,10 +57,9 @@ def train(
     batch_size: int | None = None,
     verbose: int | str = "auto",
 ) -> dict[str, Any]:
-    """Train a network of the zoo on MNIST and write, to the folder `out` (runs/<name>):
+    """Train a network of the zoo on MNIST, and write FILES to the folder `out` (runs/<name>).
 
-    model.safetensors (saved after each epoch), history.csv, result.json, and four pictures. Returns what result.json
-    holds. Raises ChainRuleErrors.
+    The model is saved after each epoch. Returns what result.json holds.
     """
     if recipe not in RECIPES:
         raise ArgumentError(f"train: recipe '{recipe}' is none of {', '.join(RECIPES)}")
@@ -69,7 +72,8 @@ def train(
     callbacks, transform = compiled(model, recipe, max(1, epochs) * -(-len(x_train) // max(1, batch_size)))
     if transform is not None and len(model.input_shape) != 4:
         transform = flattened(transform)
-    print(f"{name}: {model.count_params():,} parameters, {len(x_train):,} + {len(x_test):,} digits from {digits.source}")
+    count = f"{len(x_train):,} + {len(x_test):,}"
+    print(f"{name}: {model.count_params():,} parameters; {count} digits from {digits.source}", flush=True)
     checkpoint = out / "model.safetensors"
     history = model.fit(
         x_train, y_train, batch_size=batch_size, epochs=epochs, verbose=verbose, validation_data=(x_test, y_test),
@@ -102,7 +106,8 @@ def pictures(model: Sequential, history: Any, x: np.ndarray, pixels: np.ndarray,
     from models import pictures as draw
 
     probabilities = model.predict(x, batch_size=256)
-    draw.training_curves(history.history, out / "training-curves.png")
-    draw.confusion_matrix(labels, probabilities.argmax(-1), out / "confusion-matrix.png")
-    draw.first_layer_filters(model.weights[0].numpy(), out / "first-layer-filters.png")
-    draw.misclassified(pixels, labels, probabilities, out / "misclassified.png")
+    curves, matrix, filters, mistakes = (out / name for name in FILES if name.endswith(".png"))
+    draw.training_curves(history.history, curves)
+    draw.confusion_matrix(labels, probabilities.argmax(-1), matrix)
+    draw.first_layer_filters(model.weights[0].numpy(), filters)
+    draw.misclassified(pixels, labels, probabilities, mistakes)

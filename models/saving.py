@@ -6,8 +6,8 @@
 
 The arrays are the parameters and buffers under their paths ("0.kernel"), and what the optimiser and the callbacks
 remember under "optimizer/...", "callbacks/...". The rest is JSON: the layers and their arguments, what was compiled,
-the random state, epoch and step. Loading looks class names up in the tables of `layers`, `optim` and `models`, and calls
-their constructors.
+the random state, epoch and step. Loading looks class names up in the tables of `layers`, `optim` and `models`, and
+calls their constructors.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def load_weights(model: Layer, path: Path, strict: bool = True) -> Any:
         return model.load_state_dict({k: v for k, v in arrays.items() if not k.startswith(OURS)}, strict)
 
 
-# --- whole models ------------------------------------------------------------------------------------------------------
+# --- whole models ----------------------------------------------------------------------------------------------------
 
 
 def save_model(model: Any, path: Path) -> None:
@@ -84,7 +84,7 @@ def save_model(model: Any, path: Path) -> None:
     if model._running is not None:
         state["steps"] = model._running["steps"]
         state["callbacks"] = pack(model._running["callbacks"](), "callbacks", arrays)
-        state["objective"] = pack(model._running["objective"](), "objective", arrays) if model.step else {}
+        state["objective"] = pack(model._running["objective"]() if model.step else {}, "objective", arrays)
     safetensors.save_checkpoint(path, arrays, state)
 
 
@@ -145,7 +145,7 @@ def groups(model: Any) -> list[Any] | None:
     return [[[paths[id(p)] for p in g.params], config.plain(g.options)] for g in model.optimizer.groups]
 
 
-# --- trees of numbers and arrays -----------------------------------------------------------------------------------------
+# --- trees of numbers and arrays -------------------------------------------------------------------------------------
 
 
 def pack(tree: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
@@ -170,7 +170,7 @@ def unpack(tree: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     return tree
 
 
-# --- losses and metrics -------------------------------------------------------------------------------------------------
+# --- losses and metrics ----------------------------------------------------------------------------------------------
 
 
 def written(what: Any) -> Any:
@@ -203,7 +203,7 @@ def read(what: Any, given: Mapping[str, Any]) -> Any:
     return config.deserialize(family, what)
 
 
-# --- in small -----------------------------------------------------------------------------------------------------------
+# --- in small --------------------------------------------------------------------------------------------------------
 
 
 @contextmanager

@@ -40,7 +40,7 @@ class Sequential(Model):
         """Put a layer at the end."""
         layer = layer.layer if isinstance(layer, SymbolicTensor) else layer
         if not isinstance(layer, Layer):
-            raise ArgumentError(f"Sequential.add: takes a layer, got {layer!r}; a function goes into Activation(function)")
+            raise ArgumentError(f"Sequential.add: takes a layer, got {layer!r}; wrap a function, Activation(function)")
         if isinstance(layer, InputLayer):
             if self._layers:
                 raise ArgumentError("Sequential.add: an Input can only be the first")
@@ -71,7 +71,7 @@ class Sequential(Model):
 
     # --- building and calling ----------------------------------------------------------------------------------------
     def build(self, input_shape: Any) -> None:
-        """Build the layers that are not built yet, one on the shape that the last one gives; input_shape: (None, ...)."""
+        """Build the layers that are not built yet, each on what the one before gives; input_shape: (None, ...)."""
         if not self._layers:
             raise ArgumentError("Sequential.build: there is no layer yet: add(...) one")
         self._settle()
@@ -101,12 +101,13 @@ class Sequential(Model):
     def output_shape(self) -> Any:
         return self._shapes[-1] if self._shapes else None
 
-    # --- as JSON -------------------------------------------------------------------------------------------------------
+    # --- as JSON -----------------------------------------------------------------------------------------------------
     def get_config(self) -> dict[str, Any]:
         """A layer that is there twice is written once, then by its place."""
         first = {id(layer): i for i, layer in reversed(list(enumerate(self._layers)))}
         entries = [
-            config.serialize(layer) if first[id(layer)] == i else first[id(layer)] for i, layer in enumerate(self._layers)
+            config.serialize(layer) if first[id(layer)] == i else first[id(layer)]
+            for i, layer in enumerate(self._layers)
         ]
         shape = self.input_shape
         return {"name": self._name, "seed": self.seed, "input_shape": list(shape) if shape else None, "layers": entries}

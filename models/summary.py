@@ -34,7 +34,8 @@ def rows(model: Any) -> list[tuple[str, str, str]]:
         if layer in model.layers:
             shape = shapes.get(id(layer))
             built = all(p.built for p in layer.weights) and layer.built
-            out.append((f"{path} {layer.name} ({type(layer).__name__})", shape or "?", f"{layer.count_params():,}" if built else "?"))
+            count = f"{layer.count_params():,}" if built else "?"
+            out.append((f"{path} {layer.name} ({type(layer).__name__})", shape or "?", count))
     return out
 
 

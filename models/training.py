@@ -13,6 +13,9 @@ own predictions.
 
 from __future__ import annotations
 
+import copy
+import functools
+import operator
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -60,9 +63,9 @@ class Trainer:
     ) -> None:
         """Choose how to learn, and what.
 
-        optimizer: a name or an `optim.Optimizer`. loss: a name, a `layers.losses.Loss` or f(y_true, y_pred); a list or a
-        dict by output name for several outputs. metrics, weighted_metrics (these use sample_weight): a list of names,
-        `models.metrics.Metric` objects and functions. loss_weights: numbers, as losses are given.
+        optimizer: a name or an `optim.Optimizer`. loss: a name, a `layers.losses.Loss` or f(y_true, y_pred); a list or
+        a dict by output name for several outputs. metrics, weighted_metrics (these use sample_weight): a list of
+        names, `models.metrics.Metric` objects and functions. loss_weights: numbers, as losses are given.
         """
         self.optimizer = optim.get(optimizer)
         self._brought_parameters = bool(self.optimizer.groups)  # Adam(model.head.parameters()): those, and no others
@@ -70,19 +73,18 @@ class Trainer:
         self._resume = None
 
     def warmup(self, batch_size: int = 32) -> None:
-        """Compile what the first step would: one step on zeros, undone. For timings, and for an early error."""
+        """Compile what the first step would: takes one on zeros, with a copy of the model. For timings."""
         self._compiled("warmup")
         shapes = self.input_shapes
         if shapes is None:
             raise NotBuiltError("warmup: the model's input shape is not known yet: call build(input_shape) first")
         zeros = [np.zeros((batch_size, *(n or 1 for n in shape[1:])), self.dtype) for shape in shapes]
-        weights, random = self.state_dict(), self.random_state()
+        twin = copy.deepcopy(self)
         with training_mode(True):
-            outputs = self._forward(zeros)
-        sum((y * y).sum() for y in outputs).backward()
-        self.zero_grad()
-        self.load_state_dict(weights)
-        self.load_random_state(random)
+            outputs = twin._forward(zeros)
+        functools.reduce(operator.add, [(y * y).sum() for y in outputs]).backward()
+        twin.optimizer.build(twin.optimizer.params or twin.parameters())
+        twin.optimizer.step()
 
     # --- training ------------------------------------------------------------------------------------------------
     def fit(
@@ -150,7 +152,7 @@ class Trainer:
     ) -> History:
         self.history, progress = History(), Progress(verbose)
         params = {"epochs": last, "steps": len(batches), "verbose": verbose}
-        run = CallbackList([self.history, *_listed(callbacks)], self, params)
+        run = CallbackList([*_listed(callbacks), self.history], self, params)
         self.stop_training = False
         try:
             run.on_train_begin()
@@ -351,7 +353,7 @@ class Trainer:
         return int(self.stream("batches").integers(0, 2**32))
 
     def _continue(self, batches: Batches, run: CallbackList) -> bool:
-        """Take up what a checkpoint left, if there is one. True: in the middle of an epoch, with its running metrics."""
+        """Take up what a checkpoint left, if there is one. True: in the middle of an epoch."""
         saved, self._resume = self._resume, None
         if saved is None:
             if self.step:  # the last fit broke off: its epoch is not finished, but begun

@@ -1,4 +1,4 @@
-"""Ready-made networks. Each call makes a new one; `seed` fixes its initial values, the order of its data, its dropout."""
+"""Ready-made networks. Each call makes a new one; `seed` fixes its initial values and the order of its data."""
 
 from __future__ import annotations
 
