@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import lane_polynomials
@@ -20,7 +21,7 @@ import engine.ops  # noqa: F401
 from engine.backends.cpu import CPU, Elementwise, using
 from engine.dtypes import SEVERAL_ROUNDINGS
 from engine.elementwise import ElementwiseOp
-from engine.expr import make, node, var
+from engine.expr import ATOMS, make, node, var
 from engine.formula import Formula
 from engine.record import OPS
 from engine.samples import Draw
@@ -391,6 +392,14 @@ def test_a_damaged_or_read_only_cache_costs_speed_only(tmp_path):
     blocked = tmp_path / "blocked"
     blocked.write_text("a file where the folder should be")
     assert run_python(CODE, XDG_CACHE_HOME=str(blocked)).stdout == good.stdout
+
+
+def test_an_edited_op_is_compiled_anew(monkeypatch):
+    formula, x = Formula(("x",), (node("relu6", var("x")),)), np.float32([-1.0, 9.0])
+    np.testing.assert_array_equal(lane_cache.function(formula, [False])(x), [0, 6])
+    edited = replace(ATOMS["relu6"], forward=lambda x: make("minimum", x, 7.0))
+    monkeypatch.setitem(ATOMS, "relu6", edited)
+    np.testing.assert_array_equal(lane_cache.function(formula, [False])(x), [-1, 7])
 
 
 def test_without_a_compiler_numpy_computes(tmp_path):

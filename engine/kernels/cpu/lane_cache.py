@@ -49,7 +49,7 @@ def function(formula: Formula, truths: Sequence[bool], flush: bool = False) -> n
     if lowered is None:
         return None
     with _lock:
-        key = formula.key, tuple(truths)
+        key = lowered.key, tuple(truths)  # lowered: the key must change when an op in it was edited
         if key not in _addresses:
             _load([(key, lowered)])
         address = _addresses[key]
@@ -59,9 +59,9 @@ def function(formula: Formula, truths: Sequence[bool], flush: bool = False) -> n
 def precompile(formulas: Iterable[tuple[Formula, Sequence[bool]]]) -> int:
     """Compile or load many formulas as one file; how many of them have a lane form."""
     with _lock:
-        wanted = {(f.key, tuple(truths)): lanes.lower(f) for f, truths in formulas}
-        work = [(key, f) for key, f in wanted.items() if f is not None]
-        _load([(key, f) for key, f in work if key not in _addresses])
+        lowered = [(lanes.lower(f), tuple(truths)) for f, truths in formulas]
+        work = {(f.key, truths): f for f, truths in lowered if f is not None}
+        _load([(key, f) for key, f in work.items() if key not in _addresses])
         return len(work)
 
 
