@@ -389,8 +389,7 @@ def vjp(f: Callable[..., Tensor], *xs: Any) -> tuple[Tensor, Callable[[Any], tup
 
 def jvp(f: Callable[..., Tensor], xs: Sequence[Any], vs: Sequence[Any]) -> tuple[Tensor, Tensor]:
     """(y, Σ_i ∂y/∂x_i v_i): the derivative along v, as the vjp of the vjp (which is linear in its cotangent)."""
-    from .ops import multiply
-    from .ops import sum as sum_
+    from .ops import multiply, sum as sum_
 
     leaves = [_leaf(x) for x in xs]
     y = f(*leaves)
@@ -413,8 +412,7 @@ def jvp(f: Callable[..., Tensor], xs: Sequence[Any], vs: Sequence[Any]) -> tuple
 
 def hvp(f: Callable[[Tensor], Tensor], x: Any, v: Any) -> tuple[Tensor, Tensor]:
     """(f(x), H v) of a scalar function, without the matrix H: the gradient of ⟨∇f, v⟩."""
-    from .ops import multiply
-    from .ops import sum as sum_
+    from .ops import multiply, sum as sum_
 
     leaf = _leaf(x)
     y = f(leaf)

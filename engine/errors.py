@@ -1,7 +1,7 @@
 """What can go wrong, in the user's words.
 
-Every message says four things: what was asked, where (op and argument), the numbers met, and the remedy. Each class also
-derives from the builtin exception that a caller would expect, so that `except ValueError` keeps working.
+Every message says four things: what was asked, where (op and argument), the numbers met, and the remedy. Each class
+also derives from the builtin exception that a caller would expect, so that `except ValueError` keeps working.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def numpy_source(inputs: Sequence[str], outs: Sequence[Sym]) -> str:
 
 
 # Atoms that may warn inside an arm that where() does not take, or on values whose IEEE result is meant (log 0 = -inf).
-_QUIET = {"add", "subtract", "multiply", "negative", "abs", "where", "less", "less_equal", "greater", "greater_equal"}
+_QUIET = {"negative", "abs", "where", "less", "less_equal", "greater", "greater_equal"}
 _QUIET |= {"equal", "not_equal", "maximum", "minimum", "sign", "copysign", "logical_and", "logical_or", "logical_not"}
 
 

@@ -16,13 +16,6 @@ differentiated. A vjp is written with differentiable ops: recorded, it gives the
 runs at raw speed. What a vjp does not read is not kept.
 """
 
-from .elementwise import ElementwiseOp as ElementwiseOp
-from .elementwise import elementwise as elementwise
-from .elementwise import evaluate as evaluate
-from .record import OPS as OPS
-from .record import Note as Note
-from .record import Op as Op
-from .structural import CompositeOp as CompositeOp
-from .structural import StructuralOp as StructuralOp
-from .structural import composite as composite
-from .structural import op as op
+from .elementwise import ElementwiseOp as ElementwiseOp, elementwise as elementwise, evaluate as evaluate
+from .record import OPS as OPS, Note as Note, Op as Op
+from .structural import CompositeOp as CompositeOp, StructuralOp as StructuralOp, composite as composite, op as op

@@ -50,6 +50,11 @@ class Op:
     signature: Signature | None = None
     differentiable = True
 
+    @property
+    def latex(self) -> str:
+        """The equation that this op computes."""
+        raise NotImplementedError
+
     def __init__(self, name: str, note: Note, source: Callable[..., Any] | None) -> None:
         if name in OPS:
             raise ValueError(f"there is an op '{name}' already, in {OPS[name].where}: choose another name")

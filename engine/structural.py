@@ -141,12 +141,14 @@ class StructuralOp(Op):
             return self._pull_composition(inputs, needs, g, node.params, create_graph)
         y = result_of(node, create_graph)
         g = g if create_graph else Tensor(g)
+        if self.composition is not None:  # a fused op's rule calls kernels: 16 bits are storage there too
+            g, y, *inputs = (_computing(t) for t in (g, y, *inputs))
         assert self.rule is not None
-        cotangents = self.rule(g, y, node.aux, *inputs, needs=needs, **node.params)
+        cotangents: Any = self.rule(g, y, node.aux, *inputs, needs=needs, **node.params)
         if not isinstance(cotangents, (tuple, list)):
             cotangents = (cotangents,)
         if create_graph:
-            return cotangents
+            return list(cotangents)
         return [c.data if isinstance(c, Tensor) else c for c in cotangents]
 
     def _pull_composition(
@@ -177,6 +179,10 @@ def _unpacked(
     if not args or not isinstance(args[0], (list, tuple)):
         return args, params
     return tuple(args[0]), dict(zip(defaults, args[1:], strict=False)) | params
+
+
+def _computing(x: Any) -> Any:
+    return Tensor(x.data.astype(float32)) if isinstance(x, Tensor) and is_half(x.dtype) else x
 
 
 def _detached(x: Tensor) -> Tensor:

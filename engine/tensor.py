@@ -300,16 +300,18 @@ class Tensor:
         return ops.remainder(o, self)
 
     def __pow__(self, o: Any) -> Tensor:
-        return ops.square(self) if o == 2 and isinstance(o, (int, float)) else ops.pow(self, o)
+        return ops.square(self) if isinstance(o, (int, float)) and o == 2 else ops.pow(self, o)
 
     def __rpow__(self, o: Any) -> Tensor:
         return ops.pow(o, self)
 
     def __matmul__(self, o: Any) -> Tensor:
-        return ops.matmul(self, o)
+        y: Tensor = ops.matmul(self, o)
+        return y
 
     def __rmatmul__(self, o: Any) -> Tensor:
-        return ops.matmul(o, self)
+        y: Tensor = ops.matmul(o, self)
+        return y
 
     def __neg__(self) -> Tensor:
         return ops.negative(self)
@@ -411,10 +413,12 @@ class Tensor:
         return ops.swapaxes(self, axis1=axis1, axis2=axis2)
 
     def expand_dims(self, axis: int = 0) -> Tensor:
-        return ops.expand_dims(self, axis=axis)
+        y: Tensor = ops.expand_dims(self, axis=axis)
+        return y
 
     def squeeze(self, axis: Any = None) -> Tensor:
-        return ops.squeeze(self, axis=axis)
+        y: Tensor = ops.squeeze(self, axis=axis)
+        return y
 
     def flatten(self, start: int = 0) -> Tensor:
         """Axes from `start` on as one: (N, H, W, C).flatten(1) -> (N, H*W*C)."""
@@ -440,7 +444,13 @@ class Tensor:
 
     def __setitem__(self, index: Any, value: Any) -> None:
         """Change elements in place: the one way to mutate a tensor. It is recorded."""
-        value = value if isinstance(value, Tensor) else asarray(value, dtype=self.dtype)
+        if not isinstance(value, Tensor):
+            value = asarray(value, dtype=self.dtype if is_float(self.dtype) else None)
+        if is_float(value.dtype) and not is_float(self.dtype):
+            raise DTypeError(
+                f"setitem: {value.dtype} values into a tensor of {self.dtype} would lose their fractions; "
+                f"cast one of them (t.astype('float32') or value.astype('{self.dtype}'))"
+            )
         recorded = autograd.is_grad_enabled() and (self.requires_grad or value.requires_grad)
         new = None
         if recorded:

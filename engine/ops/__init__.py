@@ -1,204 +1,214 @@
+"""Every op, by name: files sorted from easy to hard, ops in the order in which they stand there."""
+
 import inspect
-from ..op import OPS  # noqa
-from .comparison import less as less
-from .comparison import less_equal as less_equal
-from .comparison import greater as greater
-from .comparison import greater_equal as greater_equal
-from .comparison import equal as equal
-from .comparison import not_equal as not_equal
-from .comparison import isnan as isnan
-from .comparison import isinf as isinf
-from .comparison import isfinite as isfinite
-from .comparison import signbit as signbit
-from .comparison import where as where
-from .comparison import maximum as maximum
-from .comparison import minimum as minimum
-from .comparison import clamp as clamp
-from .comparison import clip as clip
-from .arithmetic import add as add
-from .arithmetic import subtract as subtract
-from .arithmetic import multiply as multiply
-from .arithmetic import divide as divide
-from .arithmetic import negative as negative
-from .arithmetic import positive as positive
-from .arithmetic import square as square
-from .arithmetic import reciprocal as reciprocal
-from .arithmetic import sqrt as sqrt
-from .arithmetic import rsqrt as rsqrt
-from .arithmetic import sign as sign
-from .arithmetic import abs as abs
-from .arithmetic import copysign as copysign
-from .arithmetic import floor as floor
-from .arithmetic import ceil as ceil
-from .arithmetic import trunc as trunc
-from .arithmetic import round as round
-from .arithmetic import floor_divide as floor_divide
-from .arithmetic import remainder as remainder
-from .arithmetic import lerp as lerp
-from .arithmetic import hypot as hypot
-from .arithmetic import nextafter as nextafter
-from .arithmetic import real as real
-from .arithmetic import conj as conj
-from .arithmetic import imag as imag
-from .logic import logical_not as logical_not
-from .logic import logical_and as logical_and
-from .logic import logical_or as logical_or
-from .logic import logical_xor as logical_xor
-from .logic import bitwise_invert as bitwise_invert
-from .logic import bitwise_and as bitwise_and
-from .logic import bitwise_or as bitwise_or
-from .logic import bitwise_xor as bitwise_xor
-from .logic import bitwise_left_shift as bitwise_left_shift
-from .logic import bitwise_right_shift as bitwise_right_shift
-from .exponential import exp as exp
-from .exponential import exp2 as exp2
-from .exponential import expm1 as expm1
-from .exponential import log as log
-from .exponential import log2 as log2
-from .exponential import log10 as log10
-from .exponential import log1p as log1p
-from .exponential import xlogy as xlogy
-from .exponential import pow as pow
-from .exponential import erf as erf
-from .exponential import erfc as erfc
-from .trigonometric import sin as sin
-from .trigonometric import cos as cos
-from .trigonometric import tan as tan
-from .trigonometric import asin as asin
-from .trigonometric import acos as acos
-from .trigonometric import atan as atan
-from .trigonometric import atan2 as atan2
-from .trigonometric import sinh as sinh
-from .trigonometric import cosh as cosh
-from .trigonometric import sech as sech
-from .trigonometric import tanh as tanh
-from .trigonometric import asinh as asinh
-from .trigonometric import acosh as acosh
-from .trigonometric import atanh as atanh
-from .trigonometric import sinc as sinc
-from .trigonometric import sinc_slope as sinc_slope
-from .activation import relu as relu
-from .activation import leaky_relu as leaky_relu
-from .activation import relu6 as relu6
-from .activation import hard_tanh as hard_tanh
-from .activation import hard_sigmoid as hard_sigmoid
-from .activation import hard_swish as hard_swish
-from .activation import threshold as threshold
-from .activation import hardshrink as hardshrink
-from .activation import softshrink as softshrink
-from .activation import sigmoid as sigmoid
-from .activation import softplus as softplus
-from .activation import log_sigmoid as log_sigmoid
-from .activation import logaddexp as logaddexp
-from .activation import silu as silu
-from .activation import mish as mish
-from .activation import gelu as gelu
-from .activation import gelu_tanh as gelu_tanh
-from .activation import elu as elu
-from .activation import selu as selu
-from .activation import celu as celu
-from .activation import softsign as softsign
-from .activation import tanhshrink as tanhshrink
-from .activation import glu as glu
-from .softmax import softmax as softmax
-from .softmax import softmax_gradient as softmax_gradient
-from .softmax import log_softmax as log_softmax
-from .softmax import softmin as softmin
-from .loss import mse as mse
-from .loss import mae as mae
-from .loss import huber as huber
-from .loss import hinge as hinge
-from .loss import binary_cross_entropy as binary_cross_entropy
-from .loss import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
-from .loss import kl_div as kl_div
-from .cross_entropy import categorical_cross_entropy as categorical_cross_entropy
-from .cross_entropy import sparse_categorical_cross_entropy as sparse_categorical_cross_entropy
-from .cross_entropy import cross_entropy as cross_entropy
-from .cross_entropy import cross_entropy_with_labels as cross_entropy_with_labels
-from .cross_entropy import cross_entropy_with_probabilities as cross_entropy_with_probabilities
-from .conv import conv2d as conv2d
-from .conv import conv2d_input_gradient as conv2d_input_gradient
-from .conv import conv2d_weight_gradient as conv2d_weight_gradient
-from .conv import conv2d_bias as conv2d_bias
-from .conv import conv2d_bias_relu as conv2d_bias_relu
-from .pool import global_average_pool2d as global_average_pool2d
-from .pool import global_max_pool2d as global_max_pool2d
-from .pool import max_pool2d as max_pool2d
-from .pool import scatter_windows as scatter_windows
-from .pool import gather_windows as gather_windows
-from .pool import average_pool2d as average_pool2d
-from .pool import spread_windows as spread_windows
-from .norm import rms_norm as rms_norm
-from .norm import layer_norm as layer_norm
-from .norm import batch_norm as batch_norm
-from .norm import batch_norm_inference as batch_norm_inference
-from .dropout import dropout as dropout
-from .embedding import embedding as embedding
-from .embedding import embedding_gradient as embedding_gradient
-from .reduce import sum as sum
-from .reduce import mean as mean
-from .reduce import count_nonzero as count_nonzero
-from .reduce import all as all
-from .reduce import any as any
-from .reduce import max as max
-from .reduce import min as min
-from .reduce import argmax as argmax
-from .reduce import argmin as argmin
-from .reduce import prod as prod
-from .magnitude import var as var
-from .magnitude import std as std
-from .reduce import logsumexp as logsumexp
-from .magnitude import power_norm as power_norm
-from .shape import reshape as reshape
-from .shape import expand_dims as expand_dims
-from .shape import squeeze as squeeze
-from .shape import broadcast_to as broadcast_to
-from .shape import broadcast_arrays as broadcast_arrays
-from .shape import permute_dims as permute_dims
-from .shape import swapaxes as swapaxes
-from .shape import moveaxis as moveaxis
-from .arrange import flip as flip
-from .arrange import roll as roll
-from .shape import astype as astype
-from .arrange import tile as tile
-from .arrange import repeat as repeat
-from .index import plain_index as plain_index
-from .index import getitem as getitem
-from .index import add_at as add_at
-from .index import set_at as set_at
-from .gather import take as take
-from .gather import index_add as index_add
-from .gather import take_along_axis as take_along_axis
-from .gather import scatter_add as scatter_add
-from .join import concat as concat
-from .join import stack as stack
-from .join import split as split
-from .join import unstack as unstack
-from .join import pad as pad
-from .join import diff as diff
-from .triangle import tril as tril
-from .triangle import triu as triu
-from .triangle import diagonal as diagonal
-from .triangle import trace as trace
-from .sorting import one_hot as one_hot
-from .sorting import argsort as argsort
-from .sorting import sort as sort
-from .sorting import topk as topk
-from .sorting import nonzero as nonzero
-from .sorting import searchsorted as searchsorted
-from .sorting import unique_counts as unique_counts
-from .sorting import unique_values as unique_values
-from .scan import cumulative_sum as cumulative_sum
-from .scan import cumulative_prod as cumulative_prod
-from .scan import cumulative_logsumexp as cumulative_logsumexp
-from .matmul import matmul as matmul
-from .matmul import matrix_product as matrix_product
-from .linalg import matrix_transpose as matrix_transpose
-from .linalg import vecdot as vecdot
-from .linalg import outer as outer
-from .linalg import tensordot as tensordot
+
+from ..op import OPS as OPS
+from .comparison import (
+    less as less,
+    less_equal as less_equal,
+    greater as greater,
+    greater_equal as greater_equal,
+    equal as equal,
+    not_equal as not_equal,
+    isnan as isnan,
+    isinf as isinf,
+    isfinite as isfinite,
+    signbit as signbit,
+    where as where,
+    maximum as maximum,
+    minimum as minimum,
+    clamp as clamp,
+    clip as clip,
+)
+from .logic import (
+    logical_not as logical_not,
+    logical_and as logical_and,
+    logical_or as logical_or,
+    logical_xor as logical_xor,
+    bitwise_invert as bitwise_invert,
+    bitwise_and as bitwise_and,
+    bitwise_or as bitwise_or,
+    bitwise_xor as bitwise_xor,
+    bitwise_left_shift as bitwise_left_shift,
+    bitwise_right_shift as bitwise_right_shift,
+)
+from .arithmetic import (
+    add as add,
+    subtract as subtract,
+    multiply as multiply,
+    divide as divide,
+    negative as negative,
+    positive as positive,
+    square as square,
+    reciprocal as reciprocal,
+    sqrt as sqrt,
+    rsqrt as rsqrt,
+    sign as sign,
+    abs as abs,
+    copysign as copysign,
+    floor as floor,
+    ceil as ceil,
+    trunc as trunc,
+    round as round,
+    floor_divide as floor_divide,
+    remainder as remainder,
+    lerp as lerp,
+    hypot as hypot,
+    nextafter as nextafter,
+    real as real,
+    conj as conj,
+    imag as imag,
+)
+from .exponential import (
+    exp as exp,
+    exp2 as exp2,
+    expm1 as expm1,
+    log as log,
+    log2 as log2,
+    log10 as log10,
+    log1p as log1p,
+    xlogy as xlogy,
+    pow as pow,
+    erf as erf,
+    erfc as erfc,
+)
+from .trigonometric import (
+    sin as sin,
+    cos as cos,
+    tan as tan,
+    asin as asin,
+    acos as acos,
+    atan as atan,
+    atan2 as atan2,
+    sinh as sinh,
+    cosh as cosh,
+    sech as sech,
+    tanh as tanh,
+    asinh as asinh,
+    acosh as acosh,
+    atanh as atanh,
+    sinc as sinc,
+    sinc_slope as sinc_slope,
+)
+from .activation import (
+    relu as relu,
+    leaky_relu as leaky_relu,
+    relu6 as relu6,
+    hard_tanh as hard_tanh,
+    hard_sigmoid as hard_sigmoid,
+    hard_swish as hard_swish,
+    threshold as threshold,
+    hardshrink as hardshrink,
+    softshrink as softshrink,
+    sigmoid as sigmoid,
+    softplus as softplus,
+    log_sigmoid as log_sigmoid,
+    logaddexp as logaddexp,
+    silu as silu,
+    mish as mish,
+    gelu as gelu,
+    gelu_tanh as gelu_tanh,
+    elu as elu,
+    selu as selu,
+    celu as celu,
+    softsign as softsign,
+    tanhshrink as tanhshrink,
+    glu as glu,
+)
+from .shape import (
+    reshape as reshape,
+    expand_dims as expand_dims,
+    squeeze as squeeze,
+    broadcast_to as broadcast_to,
+    broadcast_arrays as broadcast_arrays,
+    permute_dims as permute_dims,
+    swapaxes as swapaxes,
+    moveaxis as moveaxis,
+    astype as astype,
+)
+from .join import concat as concat, stack as stack, split as split, unstack as unstack, pad as pad, diff as diff
+from .triangle import tril as tril, triu as triu, diagonal as diagonal, trace as trace
+from .reduce import (
+    sum as sum,
+    mean as mean,
+    count_nonzero as count_nonzero,
+    all as all,
+    any as any,
+    max as max,
+    min as min,
+    argmax as argmax,
+    argmin as argmin,
+    prod as prod,
+    logsumexp as logsumexp,
+)
+from .scan import (
+    cumulative_sum as cumulative_sum,
+    cumulative_prod as cumulative_prod,
+    cumulative_logsumexp as cumulative_logsumexp,
+)
+from .index import plain_index as plain_index, getitem as getitem, add_at as add_at, set_at as set_at
+from .sorting import (
+    one_hot as one_hot,
+    argsort as argsort,
+    sort as sort,
+    topk as topk,
+    nonzero as nonzero,
+    searchsorted as searchsorted,
+    unique_counts as unique_counts,
+    unique_values as unique_values,
+)
+from .matmul import matmul as matmul, matrix_product as matrix_product
+from .linalg import matrix_transpose as matrix_transpose, vecdot as vecdot, outer as outer, tensordot as tensordot
 from .einsum import einsum as einsum
-from .magnitude import norm as norm  # after the file norm.py, whose name it takes
+from .softmax import (
+    softmax as softmax,
+    softmax_gradient as softmax_gradient,
+    log_softmax as log_softmax,
+    softmin as softmin,
+)
+from .loss import (
+    mse as mse,
+    mae as mae,
+    huber as huber,
+    hinge as hinge,
+    binary_cross_entropy as binary_cross_entropy,
+    binary_cross_entropy_with_logits as binary_cross_entropy_with_logits,
+    kl_div as kl_div,
+)
+from .embedding import embedding as embedding, embedding_gradient as embedding_gradient
+from .dropout import dropout as dropout
+from .norm import (
+    rms_norm as rms_norm,
+    layer_norm as layer_norm,
+    batch_norm as batch_norm,
+    batch_norm_inference as batch_norm_inference,
+)
+from .conv import (
+    conv2d as conv2d,
+    conv2d_input_gradient as conv2d_input_gradient,
+    conv2d_weight_gradient as conv2d_weight_gradient,
+    conv2d_bias as conv2d_bias,
+    conv2d_bias_relu as conv2d_bias_relu,
+)
+from .pool import (
+    global_average_pool2d as global_average_pool2d,
+    global_max_pool2d as global_max_pool2d,
+    max_pool2d as max_pool2d,
+    scatter_windows as scatter_windows,
+    gather_windows as gather_windows,
+    average_pool2d as average_pool2d,
+    spread_windows as spread_windows,
+)
+from .cross_entropy import (
+    categorical_cross_entropy as categorical_cross_entropy,
+    sparse_categorical_cross_entropy as sparse_categorical_cross_entropy,
+    cross_entropy as cross_entropy,
+    cross_entropy_with_labels as cross_entropy_with_labels,
+    cross_entropy_with_probabilities as cross_entropy_with_probabilities,
+)
+from .magnitude import var as var, std as std, power_norm as power_norm, norm as norm
+from .arrange import flip as flip, roll as roll, tile as tile, repeat as repeat
+from .gather import take as take, index_add as index_add, take_along_axis as take_along_axis, scatter_add as scatter_add
 
 # What `from engine.ops import *` takes: the ops, not the files they stand in. Keep this last.
 __all__ = [n for n, v in list(globals().items()) if not n.startswith("_") and not inspect.ismodule(v)]

@@ -1,4 +1,4 @@
-"""python -m engine.ops [NAME ...]: an op's equation, derivative, stable form and why, file and line, and a gradient check.
+"""python -m engine.ops [NAME ...]: an op, its equation, derivative, stable form and why, where it stands; checked live.
 
 Without a name, the list of all ops.
 """
@@ -35,14 +35,20 @@ def describe(op: Op) -> str:
         lines += ["special values", *(f"    {op.name}{_point(x)} = {y}" for x, y in op.note.special.items())]
     if op.note.kinks:
         points = [k for k in op.note.kinks if k.at is not None]
-        lines += ["kinks", *(f"    at {_point(k.at)}: gradient {', '.join(f'{g:g}' for g in k.gradient)}" for k in points)]
+        lines += [
+            "kinks",
+            *(f"    at {_point(k.at)}: gradient {', '.join(f'{g:g}' for g in k.gradient)}" for k in points),
+        ]
     if op.note.equations:
         lines += ["in the documents", f"    {', '.join(op.note.equations)}"]
     if op.note.source:
         lines += ["source", f"    {op.note.source}"]
     lines += ["written at", f"    {_relative(path)}:{op.line}"]
     if op.differentiable and (op.note.samples or isinstance(op, ElementwiseOp)):
-        lines += ["live", *(f"    {line}" for line in str(check_op(op)).splitlines() if not line.startswith(f"  {op.latex}"))]
+        lines += [
+            "live",
+            *(f"    {line}" for line in str(check_op(op)).splitlines() if not line.startswith(f"  {op.latex}")),
+        ]
     elif not isinstance(op, ElementwiseOp) and op.__doc__:
         lines += ["", inspect.cleandoc(op.__doc__)]
     return "\n".join(lines)

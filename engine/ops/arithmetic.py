@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 
 from ..op import ElementwiseOp, elementwise
-from ..samples import Kink, interval, kink, nonzero
-from ..samples import real as anywhere
+from ..samples import Kink, interval, kink, nonzero, real as anywhere
 from .comparison import where
 
 inf, nan = math.inf, math.nan

@@ -11,11 +11,9 @@ from ..backends import Array, backend_of
 from ..errors import ArgumentError
 from ..op import composite, op
 from ..samples import Draw
-from ..shapes import Shape, normalize_axes
-from ..shapes import prod as count
+from ..shapes import Shape, normalize_axes, prod as count
 from ..tensor import Tensor
-from .arithmetic import abs as abs_
-from .arithmetic import sign
+from .arithmetic import abs as abs_, sign
 from .comparison import where
 from .reduce import NO_AXIS, SHAPES, max, mean, min, none_left, reduced, sample_distinct, sample_rows, spread
 

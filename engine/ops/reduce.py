@@ -17,8 +17,7 @@ from ..backends import Array, backend_of
 from ..errors import ShapeError
 from ..op import composite, op
 from ..samples import Domain, Draw, real
-from ..shapes import Shape, normalize_axes
-from ..shapes import prod as count
+from ..shapes import Shape, normalize_axes, prod as count
 from ..tensor import Tensor
 from .comparison import not_equal, where
 from .exponential import exp
