@@ -79,13 +79,14 @@ def _sample_apart(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
     """y_pred away from y_true by neither 0 nor 1, where absolute errors have their kinks."""
     (y_true, _), params = _sample(score, score)(draw)
     apart = draw.array(y_true.shape, Domain(0.1, 0.9)) + draw.array(y_true.shape, Domain(0, 1, "integer"))
-    return [y_true, y_true + apart * np.where(draw.array(y_true.shape, Domain(0, 1, "bool")), 1, -1)], params
+    y_pred = y_true + apart * np.where(draw.array(y_true.shape, Domain(0, 1, "bool")), 1, -1)
+    return [y_true, np.asarray(y_pred)], params
 
 
 def _sample_hinge(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
     (apart, zero), params = _sample(Domain(0.1, 1.9), Domain(0, 1))(draw)
     y_true = np.where(zero < 0.5, 1.0, -1.0)
-    return [y_true, y_true * np.where(apart < 1, apart - 0.2, apart + 0.2)], params
+    return [y_true, np.asarray(y_true * np.where(apart < 1, apart - 0.2, apart + 0.2))], params
 
 
 def sample_rows(draw: Draw) -> tuple[tuple[int, ...], dict[str, Any]]:
@@ -161,7 +162,7 @@ def mae(y_true: Tensor, y_pred: Tensor, *, reduction: str = "mean") -> Tensor:
     r"\delta |e_i| - \tfrac{1}{2} \delta^2 & \text{otherwise} \end{cases}, \quad e_i = \hat{y}_i - y_i",
     source="Huber, 'Robust estimation of a location parameter', 1964",
     reference=reduced(
-        lambda t, p, delta: np.where(np.abs(t - p) <= delta, (t - p) ** 2 / 2, delta * np.abs(t - p) - delta**2 / 2)
+        lambda t, p, delta=1.0: np.where(np.abs(t - p) <= delta, (t - p) ** 2 / 2, delta * np.abs(t - p) - delta**2 / 2)
     ),
 )
 def huber(y_true: Tensor, y_pred: Tensor, *, delta: float = 1.0, reduction: str = "mean") -> Tensor:

@@ -136,7 +136,7 @@ def _batch_norm(x: Any, gamma: Any, beta: Any, *, eps: float, observe: Any = Non
     composition=_batch_norm,
     source="Ioffe and Szegedy, 'Batch Normalization', 2015, algorithm 1",
     samples=_sample_batch,
-    reference=lambda x, gamma, beta, *, eps, observe: _reference(x, gamma, beta, tuple(range(x.ndim - 1)), eps),
+    reference=lambda x, gamma, beta, *, eps: _reference(x, gamma, beta, tuple(range(x.ndim - 1)), eps),
     errors=[
         (
             lambda f: f(np.zeros((2, 3)), np.ones(2), np.ones(2)),

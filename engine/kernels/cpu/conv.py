@@ -94,7 +94,7 @@ def reference_weight_gradient(
         for u in range(kh):
             for v in range(kw):
                 met = _window(xp, u, v, g.shape, stride, dilation, slice(group * Cg, (group + 1) * Cg))
-                dw[u, v][:, f] = met.reshape(-1, Cg).T @ g[..., f].reshape(-1, Fg)  # (Cg,NH'W') @ (NH'W',Fg)
+                dw[u, v][:, f] = np.tensordot(met, g[..., f], ((0, 1, 2), (0, 1, 2)))  # (Cg,NH'W') @ (NH'W',Fg)
     return dw
 
 

@@ -243,7 +243,8 @@ def layer_norm_gradient(
     _, n, rows, parts = _rows(x, k)
     dx, gammas, betas = np.empty(x.shape, x.dtype), np.empty((parts, n), x.dtype), np.empty((parts, n), x.dtype)
     launch(
-        _row_kernels(x.itemsize)[1], parts, np.ascontiguousarray(g), np.ascontiguousarray(x), _flat(gamma, 1, n, x.dtype),
+        _row_kernels(x.itemsize)[1], parts,
+        np.ascontiguousarray(g), np.ascontiguousarray(x), _flat(gamma, 1, n, x.dtype),
         *statistics, dx, gammas, betas, n, rows,
     )  # fmt: skip
     return (
