@@ -39,6 +39,7 @@ class ElementwiseOp(Op):
         super().__init__(name, note, None)
         self.inputs, self.params, self.result, self.atom, self.condition = inputs, params, result, atom, condition
         self.differentiable = any(v is not None for v in atom.vjp)
+        self.plain = result not in ("bool", "integer") and not condition  # dtypes need no thought if all are one float
         self._forward_kernels: dict[str, Callable[..., Any]] = {}
         self._pullers: dict[str, list[Callable[[tuple[Any, ...]], Any] | None]] = {}
 
@@ -87,20 +88,25 @@ class ElementwiseOp(Op):
         if params or self.params or len(args) != len(self.inputs):
             args, params = self._bind(args, params)
         arrays: list[Any] = []
-        uniform, wanted, dtype = True, False, None
-        for a in args:  # the common case in one pass: tensors of one float dtype on the CPU
-            if not isinstance(a, Tensor) or type(a.data) is not np.ndarray:
-                uniform = False
+        tensors: list[Tensor | None] = []
+        plain, wanted, dtype = self.plain, False, None
+        for a in args:  # the common case in one pass: tensors of one float dtype on the CPU, and Python numbers
+            if isinstance(a, Tensor) and type(a.data) is np.ndarray:
+                data = a.data
+                if dtype is None:
+                    dtype = data.dtype
+                plain = plain and data.dtype is dtype
+                arrays.append(data)
+                tensors.append(a)
+                wanted = wanted or a.requires_grad
+            elif type(a) is float or type(a) is int:
+                arrays.append(a)
+                tensors.append(None)
+            else:
+                plain = False
                 break
-            data = a.data
-            if dtype is None:
-                dtype = data.dtype
-            uniform = uniform and data.dtype is dtype
-            arrays.append(data)
-            wanted = wanted or a.requires_grad
-        tensors: Sequence[Tensor | None] = args
         device = "cpu"
-        if not uniform or dtype is None or dtype.kind != "f" or self.result == "integer" or self.condition:
+        if not plain or dtype is None or dtype.kind != "f":
             if any(type(a) is Sym for a in args):
                 return expr.make(self.name, *args, *params.values())  # type: ignore[return-value]
             arrays, tensors, device, wanted = unwrap(self.name, args)
