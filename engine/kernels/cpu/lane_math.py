@@ -81,7 +81,7 @@ def expm1(x: Sym) -> Sym:
     """2 ulp: 2 (q t + (t - ½)) with t = 2^(k-1), which neither cancels nor overflows before the last step."""
     q, k = _exp_parts(at_least(at_most(x, 89.0), -30.0))
     t = power(k - 1)
-    return where(equal(x, 0), x, 2 * fma(q, t, t - 0.5))
+    return copysign(2 * fma(q, t, t - 0.5), x)  # for -0, and where q t is too small to keep its sign
 
 
 # ---------------------------------------------------------------------------------------------- hyperbolic functions

@@ -198,6 +198,9 @@ WORDS: dict[str, tuple[str, Word]] = {
     "lane.signbit": ("", lambda v, x: v.builder.icmp_signed("<", v.as_ints(x), v.whole(0))),
 }
 
+BOOLEAN = {"less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "lane.signbit"}
+BOOLEAN |= {"logical_not", "logical_and", "logical_or", "logical_xor"}
+
 
 # --- a row of numbers ------------------------------------------------------------------------------------------------
 
@@ -305,13 +308,19 @@ def words_of(formula: Formula) -> int:
 
 
 def truths_of(formula: Formula, truths: Sequence[bool]) -> list[bool]:
-    """Which outputs are truth values: by writing the formula once into a module that is thrown away."""
-    function = ir.Function(ir.Module(), ir.FunctionType(ir.VoidType(), []), "draft")
-    b = ir.IRBuilder(function.append_basic_block())
-    lanes = Lanes(b, 1)
-    kinds = [lanes.bits if truth else lanes.floats for truth in truths]
-    inputs = {n: ir.Constant(kind, ir.Undefined) for n, kind in zip(formula.inputs, kinds, strict=True)}
-    return [value.type == lanes.bits for value in _compute(lanes, formula, inputs)]
+    """Which outputs are truth values, given which inputs are."""
+    inputs = dict(zip(formula.inputs, truths, strict=True))
+    truth: dict[Sym, bool] = {}
+    for e in topological(formula.outs):
+        if e.name == "var":
+            truth[e] = inputs[e.args[0]]
+        elif e.name == "const":
+            truth[e] = isinstance(e.args[0], bool)
+        elif e.name == "where":
+            truth[e] = truth[e.args[1]] and truth[e.args[2]]
+        else:
+            truth[e] = e.name in BOOLEAN
+    return [truth[e] for e in formula.outs]
 
 
 # --- small words of LLVM ---------------------------------------------------------------------------------------------
