@@ -22,6 +22,7 @@ buffer_memory = stack(L * SIZE)
 # --- NumPy: the contracts --------------------------------------------------------------------------------------------
 
 
+@np.errstate(invalid="ignore")  # inf - inf is NaN here as in the kernels, silently
 def plain_softmax(x: Array, axis: int) -> Array:
     """softmax; a row of nothing but -inf gives zeros."""
     e = np.exp(x - plain_peak(x, axis))
@@ -29,11 +30,13 @@ def plain_softmax(x: Array, axis: int) -> Array:
     return np.divide(e, total, out=np.zeros_like(e), where=total != 0)
 
 
+@np.errstate(invalid="ignore")
 def plain_log_softmax(x: Array, axis: int) -> Array:
     """x - ln Sum(r, exp(x_r)); a row of nothing but -inf stays so."""
     shifted = x - plain_peak(x, axis)
     sums = np.exp(shifted).sum(axis, keepdims=True)
-    return shifted - np.log(np.where(sums == 0, x.dtype.type(1), sums))
+    y: Array = shifted - np.log(np.where(sums == 0, x.dtype.type(1), sums))
+    return y
 
 
 def plain_softmax_gradient(g: Array, p: Array, axis: int) -> Array:
