@@ -12,8 +12,7 @@
 | the command `chainrule` | `models.cli` |
 """
 
-from models import callbacks as callbacks
-from models import metrics as metrics
+from models import callbacks as callbacks, metrics as metrics
 from models.callbacks import Callback as Callback
 from models.model import Model as Model
 from models.saving import load_model as load_model

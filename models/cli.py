@@ -89,7 +89,7 @@ def one_line_errors() -> Iterator[None]:
 
     try:
         yield
-    except ChainRuleError as error:
+    except (ChainRuleError, OSError) as error:  # OSError: a folder that can't be made, a full disk
         print(f"chainrule: {' '.join(str(error).split())}", file=sys.stderr)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:

@@ -61,7 +61,7 @@ class Objective:
             raise ArgumentError("fit: compile() named no loss: pass loss='categorical_crossentropy', 'mse' or the like")
         weights = by_output("loss_weights", self.asked["loss_weights"], names)
         self.weights = [1.0 if w is None else float(w) for w in weights]
-        self.parts = [Mean(f"{name}_loss") for name in names]
+        self.each = [Mean(f"{name}_loss") for name in names]
         facts = list(zip(targets, outputs, self.losses, strict=True))
         self.metrics = self._chosen("metrics", names, facts)
         self.weighted = self._chosen("weighted_metrics", names, facts)
@@ -92,7 +92,7 @@ class Objective:
     ) -> Tensor:
         """L of a batch, to be differentiated; it is added to the running loss."""
         rows, total = len(y_true[0]), penalty
-        outputs = zip(self.losses, self.weights, self.parts, y_true, y_pred, strict=True)
+        outputs = zip(self.losses, self.weights, self.each, y_true, y_pred, strict=True)
         for loss, scale, part, true, predicted in outputs:
             if loss is not None:
                 value = loss(true, predicted, weight)
@@ -115,8 +115,8 @@ class Objective:
         """The running losses and the metrics, in the order of `results`."""
         if not self.names:
             return [self.total]
-        parts = self.parts if len(self.names) > 1 else []
-        return [self.total, *parts, *(m for _, m in self.metrics), *(m for _, m in self.weighted)]
+        each = self.each if len(self.names) > 1 else []
+        return [self.total, *each, *(m for _, m in self.metrics), *(m for _, m in self.weighted)]
 
     def reset(self) -> None:
         for metric in self.all_metrics():

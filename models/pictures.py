@@ -66,20 +66,19 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, path: Path) -> N
 
 
 def first_layer_filters(kernel: np.ndarray, path: Path, most: int = 64) -> None:
-    """The weights that meet the pixels, one tile a unit: (kh,kw,1,F) filters, or (784,units) as 28 x 28 images."""
+    """The weights that meet the pixels, one tile a unit: (kh,kw,C,F) filters, or (784,units) as 28 x 28 images."""
     if kernel.ndim == 2:
         side = math.isqrt(len(kernel))
         tiles = kernel.T.reshape(-1, side, side)  # (784,U) -> (U,28,28)
     else:
         tiles = np.moveaxis(kernel.mean(2), -1, 0)  # (kh,kw,C,F) -> (F,kh,kw)
     shown = tiles[:most]
-    figure, grid = _tiles(len(shown), 8, 0.85, 0.0)
+    figure, axes, _ = _tiles(shown, 0)
     largest = np.abs(shown).max()
-    for axes, tile in zip(grid, shown, strict=False):
-        drawn = axes.imshow(tile, cmap="RdBu_r", vmin=-largest, vmax=largest)
-    figure.colorbar(drawn, ax=grid, shrink=0.6, label="weight")
+    axes.images[0].set(cmap="RdBu_r", clim=(-largest, largest))
+    figure.colorbar(axes.images[0], ax=axes, shrink=0.6, label="weight")
     of = f"the first {len(shown)} of {len(tiles)}" if len(tiles) > len(shown) else f"{len(tiles)}"
-    figure.suptitle(f"First layer: {of} filters of {tiles.shape[1]} x {tiles.shape[2]}")
+    axes.set_title(f"First layer: {of} filters of {tiles.shape[1]} x {tiles.shape[2]}")
     _write(figure, path)
 
 
@@ -91,23 +90,34 @@ def misclassified(
     wrong = np.flatnonzero(predicted != labels)
     wrong = wrong[np.argsort(-sure[wrong], kind="stable")]
     shown = wrong[:most]
-    figure, grid = _tiles(max(1, len(shown)), 8, 1.15, 0.14)
-    for axes, i in zip(grid, shown, strict=False):
-        axes.imshow(pixels[i], cmap="gray_r")
-        axes.set_title(f"{labels[i]} → {predicted[i]}  {100 * sure[i]:.0f} %", fontsize=8, color=RED, pad=2)
+    figure, axes, middles = _tiles(pixels[shown] if len(shown) else np.zeros((1, *pixels.shape[1:])), 9)
+    axes.images[0].set(cmap="gray_r")
+    for place, i in zip(middles, shown, strict=False):
+        words = f"{labels[i]} → {predicted[i]}  {100 * sure[i]:.0f} %"
+        axes.text(*place, words, fontsize=8, color=RED, ha="center", va="bottom")
     of = f", the {len(shown)} surest" if len(shown) < len(wrong) else ""
-    figure.suptitle(f"{len(wrong):,} of {len(labels):,} misclassified{of}:  digit → answer, how sure")
+    axes.set_title(f"{len(wrong):,} of {len(labels):,} misclassified{of}:  digit → answer, how sure")
     _write(figure, path)
 
 
-def _tiles(n: int, columns: int, size: float, title: float) -> tuple[Figure, Any]:
-    """A grid of n squares without frames; sides, and the height of a title above each, in inches."""
-    rows = -(-n // columns)
-    figure = Figure(figsize=(columns * size + 0.9, rows * (size + title) + 0.4), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in grid:
-        axes.set_axis_off()
-    return figure, grid
+def _tiles(
+    tiles: np.ndarray, above: int, columns: int = 8, gap: int = 5
+) -> tuple[Figure, Any, list[tuple[float, float]]]:
+    """Images (n,h,w) side by side as one; `above` pixels of room over each, whose middles come along."""
+    factor = -(-28 // tiles.shape[1])
+    tiles = tiles.repeat(factor, 1).repeat(factor, 2)
+    (_, h, w), rows = tiles.shape, -(-len(tiles) // columns)
+    canvas = np.full((rows * (h + above + gap), columns * (w + gap)), np.nan)
+    middles = []
+    for i, tile in enumerate(tiles):
+        y, x = i // columns * (h + above + gap) + above, i % columns * (w + gap)
+        canvas[y : y + h, x : x + w] = tile
+        middles.append((x + w / 2, y - 1))
+    figure = Figure(figsize=(9, 9 * canvas.shape[0] / canvas.shape[1] + 0.4), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(canvas, interpolation="nearest")
+    axes.set_axis_off()
+    return figure, axes, middles
 
 
 def _write(figure: Figure, path: Path) -> None:

@@ -181,6 +181,8 @@ def written(what: Any) -> Any:
         return [written(value) for value in what]
     if callable(what) and not isinstance(what, config.Configurable):
         return {"function": getattr(what, "__name__", "function")}
+    if isinstance(what, config.Configurable):
+        return {"family": what.family, **config.serialize(what)}  # a loss and a metric may have one name
     return config.plain(what)
 
 
@@ -198,9 +200,7 @@ def read(what: Any, given: Mapping[str, Any]) -> Any:
                 f"{{'{what['function']}': ...}}, or compile=False"
             )
         return given[what["function"]]
-    families = Metric, losses.Loss
-    family = next(f for f in families if config.snake_case(what["class_name"]) in f.table)
-    return config.deserialize(family, what)
+    return config.deserialize({"loss": losses.Loss, "metric": Metric}[what["family"]], what)
 
 
 # --- in small --------------------------------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ def told(path: Path, what: str) -> Iterator[None]:
         yield
     except CheckpointError as error:
         raise CheckpointError(f"cannot load {os.fspath(path)}: {error}") from error
-    except (ChainRuleError, KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration) as error:
+    except (ChainRuleError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         reason = str(error) if isinstance(error, ChainRuleError) else f"{type(error).__name__}: {error}"
         raise CheckpointError(
             f"cannot load {os.fspath(path)}: it {what} ({reason}): load it into the model that wrote it, pass its own "
@@ -228,7 +228,7 @@ def known(given: Mapping[str, Any]) -> Iterator[None]:
     for name, thing in given.items():
         if isinstance(thing, type) and issubclass(thing, config.Configurable):
             tables.append((thing.table, dict(thing.table)))
-            thing.table[config.snake_case(name)] = thing
+            thing.table[config.key(name)] = thing
     try:
         yield
     finally:
