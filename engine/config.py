@@ -28,7 +28,7 @@ class Configurable:
         if family is not None:
             cls.family, cls.table = family, {}
         elif not cls.__name__.startswith("_"):
-            name = _key(cls.__name__)
+            name = key(cls.__name__)
             if name not in cls.table or cls.table[name].__module__.split(".")[0] not in OURS:  # never hide one of ours
                 cls.table[name] = cls
 
@@ -88,7 +88,7 @@ def serialize(thing: Configurable) -> dict[str, Any]:
 
 def lookup(family: type[Configurable], name: str) -> type[Configurable]:
     """The class called `name`, in snake_case or CamelCase. ArgumentError lists the names there are."""
-    found = family.table.get(_key(name))
+    found = family.table.get(key(name))
     if found is None:
         names = sorted(snake_case(cls.__name__) for cls in family.table.values())
         raise ArgumentError(f"there is no {family.family} '{name}'; there are {', '.join(names)}")
@@ -116,7 +116,7 @@ def get(family: type[Configurable], what: Any) -> Any:
     raise ArgumentError(f"{article} {family.family} is a name, an object or a function, got {what!r}")
 
 
-def _key(name: str) -> str:
+def key(name: str) -> str:
     """One key for "max_pooling2d", "MaxPooling2D" and "max_pooling_2d"."""
     return name.replace("_", "").lower()
 

@@ -13,9 +13,14 @@ class HasParts(Protocol):
     def parts(self) -> Iterator[tuple[str, Any]]: ...
 
 
+def has_parts(value: Any) -> bool:
+    """Is it a layer? By its method: a pathlib.Path has `parts`, too."""
+    return callable(getattr(type(value), "parts", None))
+
+
 def parts_in(path: str, value: Any) -> Iterator[tuple[str, Any]]:
     """(path, part) for each parameter, generator and layer in an attribute's value."""
-    if isinstance(value, (Parameter, Generator)) or hasattr(value, "parts"):
+    if isinstance(value, (Parameter, Generator)) or has_parts(value):
         yield path, value
     elif isinstance(value, (list, tuple)):
         for i, item in enumerate(value):
@@ -37,7 +42,7 @@ def walk(layer: HasParts) -> Iterator[tuple[str, Any]]:
             seen.add(id(part))
             path = join_path(prefix, name)
             yield path, part
-            if hasattr(part, "parts"):
+            if has_parts(part):
                 stack.append((path, part.parts()))
                 break
         else:
