@@ -49,6 +49,7 @@ class Trainer:
     history: History | None = None
     stop_training = False
     epoch = step = 0
+    _regularized = _brought_parameters = False
     _running: dict[str, Any] | None = None  # while fit runs: what a checkpoint needs besides the model
     _resume: dict[str, Any] | None = None  # what a checkpoint left for the next fit
 
@@ -197,7 +198,7 @@ class Trainer:
     def _train_step(self, x: Sequence[Any], y: Sequence[np.ndarray], weight: np.ndarray | None) -> None:
         with training_mode(True):
             y_pred = self._forward(x)
-            loss = self.objective.loss(y, y_pred, weight, self.regularization_loss())
+            loss = self.objective.loss(y, y_pred, weight, self._penalty())
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
@@ -244,7 +245,7 @@ class Trainer:
     def _test_step(self, x: Sequence[Any], y: Sequence[np.ndarray], weight: np.ndarray | None) -> None:
         with training_mode(False), no_grad():
             y_pred = self._forward(x)
-            self.objective.loss(y, y_pred, weight, self.regularization_loss())
+            self.objective.loss(y, y_pred, weight, self._penalty())
         self.objective.measure(y, y_pred, weight)
 
     def predict(self, x: Any, batch_size: int | None = None, verbose: int | str = 0) -> Any:
@@ -338,6 +339,7 @@ class Trainer:
         shapes = [part.shape for part in _flat(outputs)]
         self.objective.bind(self.output_names, y, shapes)
         self.objective.check(where, y, shapes)
+        self._regularized = any(p.regularizer is not None for p in self.parameters())
         if not self._brought_parameters:
             self.optimizer.build(self.parameters())
 
@@ -372,6 +374,9 @@ class Trainer:
 
     def _forward(self, x: Sequence[Any]) -> tuple[Tensor, ...]:
         return _flat(self(_call_with(x)))
+
+    def _penalty(self) -> Tensor | None:
+        return self.regularization_loss() if self._regularized else None
 
 
 # --- one array or several -------------------------------------------------------------------------------------------
