@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from .jit import ENABLED, Kernel, array_at, kernel, number_at
+from .jit import ENABLED, Kernel, kernel, number_at, view
 from .threads import launch
+from .vector import BYTES, choose, fill, load, positive, store
 
 Array = np.ndarray[Any, Any]
 
-PART = 1 << 15  # numbers in a part
+PART = 1 << 13  # numbers in a part: few enough to stay in the cache while each group of channels is summed
 
 
 def plain_bias_gradient(g: Array) -> Array:
@@ -32,39 +33,41 @@ def plain_rectified_gradient(g: Array, y: Array) -> tuple[Array, Array]:
 @functools.cache
 def _kernels(size: int) -> tuple[Kernel, Kernel]:
     dtype = np.float32 if size == 4 else np.float64
+    L = BYTES // size
 
     def bias(block, part):  # type: ignore[no-untyped-def]
-        g, sums, F, rows = (
-            array_at(block, 0, dtype),
-            array_at(block, 2, dtype),
-            number_at(block, 4),
-            number_at(block, 5),
-        )
-        mine, g = sums[part * F : (part + 1) * F], g[part * rows * F : (part + 1) * rows * F]
-        for f in range(F):
-            mine[f] = dtype(0)
-        for r in range(0, g.size, F):
-            row = g[r : r + F]
-            for f in range(F):
-                mine[f] += row[f]
+        g, sums, F = number_at(block, 0), number_at(block, 2) + part * number_at(block, 4) * size, number_at(block, 4)
+        first, behind = part * number_at(block, 5), min(number_at(block, 6), (part + 1) * number_at(block, 5))
+        for f in range(0, F - F % L, L):
+            total = load(g + (first * F + f) * size, dtype)
+            for r in range(first + 1, behind):
+                total = total + load(g + (r * F + f) * size, dtype)
+            store(sums + f * size, total)
+        for f in range(F - F % L, F):
+            one = dtype(0)
+            for r in range(first, behind):
+                one += view(g + (r * F + f) * size, 1, dtype)[0]
+            view(sums + f * size, 1, dtype)[0] = one
 
     def rectified(block, part):  # type: ignore[no-untyped-def]
-        g, y, passed, sums = (
-            array_at(block, 0, dtype),
-            array_at(block, 2, dtype),
-            array_at(block, 4, dtype),
-            array_at(block, 6, dtype),
-        )
-        F, rows = number_at(block, 8), number_at(block, 9)
-        mine, start, behind = sums[part * F : (part + 1) * F], part * rows * F, min(g.size, (part + 1) * rows * F)
-        for f in range(F):
-            mine[f] = dtype(0)
-        for r in range(start, behind, F):
-            a, b, c = g[r : r + F], y[r : r + F], passed[r : r + F]
-            for f in range(F):
-                here = a[f] if b[f] > 0 else dtype(0)
-                c[f] = here
-                mine[f] += here
+        g, y, passed, F = number_at(block, 0), number_at(block, 2), number_at(block, 4), number_at(block, 8)
+        sums = number_at(block, 6) + part * F * size
+        first, behind = part * number_at(block, 9), min(number_at(block, 10), (part + 1) * number_at(block, 9))
+        for f in range(0, F - F % L, L):
+            zero = fill(dtype(0), load(g, dtype))
+            total = zero
+            for i in range((first * F + f) * size, (behind * F + f) * size, F * size):
+                here = choose(positive(load(y + i, dtype)), load(g + i, dtype), zero)
+                store(passed + i, here)
+                total = total + here
+            store(sums + f * size, total)
+        for f in range(F - F % L, F):
+            one = dtype(0)
+            for i in range((first * F + f) * size, (behind * F + f) * size, F * size):
+                here = view(g + i, 1, dtype)[0] if view(y + i, 1, dtype)[0] > 0 else dtype(0)
+                view(passed + i, 1, dtype)[0] = here
+                one += here
+            view(sums + f * size, 1, dtype)[0] = one
 
     return kernel(bias, f"bias_gradient_float{8 * size}"), kernel(rectified, f"rectified_gradient_float{8 * size}")
 
@@ -74,7 +77,7 @@ def bias_gradient(g: Array) -> Array:
     if not _fits(g):
         return plain_bias_gradient(g)
     rows, sums = _parts(g)
-    launch(_kernels(g.itemsize)[0], len(sums), np.ascontiguousarray(g), sums, g.shape[-1], rows)
+    launch(_kernels(g.itemsize)[0], len(sums), np.ascontiguousarray(g), sums, g.shape[-1], rows, g.size // g.shape[-1])
     return sums.sum(0)
 
 
@@ -85,7 +88,7 @@ def rectified_gradient(g: Array, y: Array) -> tuple[Array, Array]:
     rows, sums = _parts(g)
     passed = np.empty(g.shape, g.dtype)
     g, y = np.ascontiguousarray(g), np.ascontiguousarray(y)
-    launch(_kernels(g.itemsize)[1], len(sums), g, y, passed, sums, g.shape[-1], rows)
+    launch(_kernels(g.itemsize)[1], len(sums), g, y, passed, sums, g.shape[-1], rows, g.size // g.shape[-1])
     return passed, sums.sum(0)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .columns import kernels as column_kernels
 from .jit import ENABLED, Kernel, array_at, kernel, number_at, real_at
 from .threads import launch
 from .vector import BYTES, fill, load, total
@@ -143,82 +144,6 @@ def _row_kernels(size: int) -> tuple[Kernel, Kernel]:
     return kernel(forward, f"layer_norm_float{8 * size}"), kernel(backward, f"layer_norm_gradient_float{8 * size}")
 
 
-# --- kernels over columns: the numbers of one channel are a row apart ------------------------------------------------
-
-
-@functools.cache
-def _column_kernels(size: int) -> dict[str, Kernel]:
-    dtype = np.float32 if size == 4 else np.float64
-
-    def moments(block, part):  # type: ignore[no-untyped-def]
-        x, means, squares = array_at(block, 0, dtype), array_at(block, 2, dtype), array_at(block, 4, dtype)
-        C, rows = number_at(block, 6), number_at(block, 7)
-        m, s = means[part * C : (part + 1) * C], squares[part * C : (part + 1) * C]
-        start, behind = part * rows * C, min(x.size, (part + 1) * rows * C)
-        for c in range(C):
-            m[c] = dtype(0)
-            s[c] = dtype(0)
-        for r in range(start, behind, C):
-            row = x[r : r + C]
-            for c in range(C):
-                m[c] += row[c]
-        n = dtype((behind - start) // C)
-        for c in range(C):
-            m[c] = m[c] / n
-        for r in range(start, behind, C):
-            row = x[r : r + C]
-            for c in range(C):
-                s[c] += (row[c] - m[c]) * (row[c] - m[c])
-
-    def normalise(block, part):  # type: ignore[no-untyped-def]
-        x, mean, slope = array_at(block, 0, dtype), array_at(block, 2, dtype), array_at(block, 4, dtype)
-        beta, y, C, rows = (
-            array_at(block, 6, dtype),
-            array_at(block, 8, dtype),
-            number_at(block, 10),
-            number_at(block, 11),
-        )
-        for r in range(part * rows * C, min(x.size, (part + 1) * rows * C), C):
-            row, out = x[r : r + C], y[r : r + C]
-            for c in range(C):
-                out[c] = (row[c] - mean[c]) * slope[c] + beta[c]
-
-    def sums(block, part):  # type: ignore[no-untyped-def]
-        g, x, mean, scale = (
-            array_at(block, 0, dtype),
-            array_at(block, 2, dtype),
-            array_at(block, 4, dtype),
-            array_at(block, 6, dtype),
-        )
-        gammas, betas, C, rows = (
-            array_at(block, 8, dtype),
-            array_at(block, 10, dtype),
-            number_at(block, 12),
-            number_at(block, 13),
-        )
-        d_gamma, d_beta = gammas[part * C : (part + 1) * C], betas[part * C : (part + 1) * C]
-        for c in range(C):
-            d_gamma[c] = dtype(0)
-            d_beta[c] = dtype(0)
-        for r in range(part * rows * C, min(x.size, (part + 1) * rows * C), C):
-            a, b = g[r : r + C], x[r : r + C]
-            for c in range(C):
-                d_gamma[c] += a[c] * ((b[c] - mean[c]) * scale[c])
-                d_beta[c] += a[c]
-
-    def gradient(block, part):  # type: ignore[no-untyped-def]
-        g, x, mean = array_at(block, 0, dtype), array_at(block, 2, dtype), array_at(block, 4, dtype)
-        level, tilt, slope = array_at(block, 6, dtype), array_at(block, 8, dtype), array_at(block, 10, dtype)
-        dx, C, rows = array_at(block, 12, dtype), number_at(block, 14), number_at(block, 15)
-        for r in range(part * rows * C, min(x.size, (part + 1) * rows * C), C):
-            a, b, out = g[r : r + C], x[r : r + C], dx[r : r + C]
-            for c in range(C):
-                out[c] = (a[c] - level[c] - (b[c] - mean[c]) * tilt[c]) * slope[c]
-
-    functions = {"moments": moments, "normalise": normalise, "sums": sums, "gradient": gradient}
-    return {name: kernel(f, f"batch_norm_{name}_float{8 * size}") for name, f in functions.items()}
-
-
 # --- the functions ---------------------------------------------------------------------------------------------------
 
 
@@ -259,16 +184,16 @@ def batch_norm(x: Array, gamma: Maybe, beta: Maybe, eps: float) -> tuple[Array, 
     if not _fits(x):
         return plain_batch_norm(x, gamma, beta, eps)
     _, C, rows, parts = _rows(x, x.ndim - 1)
-    x, n, run = np.ascontiguousarray(x), x.size // C, _column_kernels(x.itemsize)
+    x, n, run = np.ascontiguousarray(x), x.size // C, column_kernels(x.itemsize)
     means, squares = np.empty((parts, C), x.dtype), np.empty((parts, C), x.dtype)
-    launch(run["moments"], parts, x, means, squares, C, rows)
+    launch(run["moments"], parts, x, means, squares, C, rows, n)
     counts = np.minimum(rows, n - rows * np.arange(parts))[:, None].astype(np.float64)  # (P,1)
     centre = (counts * means).sum(0) / n  # (P,1) * (P,C) -> (C,)
     variance = (squares + counts * np.square(means - centre)).sum(0) / n
     scale = (1 / np.sqrt(variance + eps)).astype(x.dtype)
     mean, variance, y = centre.astype(x.dtype), variance.astype(x.dtype), np.empty(x.shape, x.dtype)
     slope = scale if gamma is None else scale * gamma
-    launch(run["normalise"], parts, x, mean, slope, _flat(beta, 0, C, x.dtype), y, C, rows)
+    launch(run["normalise"], parts, x, mean, slope, _flat(beta, 0, C, x.dtype), y, C, rows, n)
     return y, mean, variance, scale
 
 
@@ -284,11 +209,11 @@ def batch_norm_gradient(
         np.ascontiguousarray(g),
         np.ascontiguousarray(x),
         x.size // C,
-        _column_kernels(x.itemsize),
+        column_kernels(x.itemsize),
         statistics,
     )
     gammas, betas = np.empty((parts, C), x.dtype), np.empty((parts, C), x.dtype)
-    launch(run["sums"], parts, g, x, mean, scale, gammas, betas, C, rows)
+    launch(run["sums"], parts, g, x, mean, scale, gammas, betas, C, rows, n)
     d_gamma, d_beta, dx = gammas.sum(0), betas.sum(0), None
     if needs[0]:
         dx = np.empty(x.shape, x.dtype)
@@ -305,6 +230,7 @@ def batch_norm_gradient(
             dx,
             C,
             rows,
+            n,
         )
     return dx, d_gamma if needs[1] else None, d_beta if needs[2] else None
 

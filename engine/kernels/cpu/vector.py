@@ -210,6 +210,13 @@ def beats(typing: Any, value: Any, best: Any) -> Any:
 
 
 @intrinsic
+def positive(typing: Any, x: Any) -> Any:
+    """Where x > 0; not where it is NaN."""
+    zero = ir.Constant(x.ir, [0.0] * x.lanes)
+    return x.truths(x), lambda context, builder, signature, args: builder.fcmp_ordered(">", args[0], zero)
+
+
+@intrinsic
 def equal(typing: Any, a: Any, b: Any) -> Any:
     """Where two integers are equal."""
     return a.truths(a, b), lambda context, builder, signature, args: builder.icmp_signed("==", *args)
