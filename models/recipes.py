@@ -19,7 +19,6 @@ from data.transforms import RandomAffine
 from engine import get_backend
 from engine.errors import ArgumentError
 from engine.io.atomic import atomic_write
-from layers.losses import CategoricalCrossentropy
 from models.callbacks import AveragedWeights, Callback, CSVLogger, ModelCheckpoint
 from models.saving import versions
 from models.sequential import Sequential
@@ -41,7 +40,7 @@ def compiled(model: Sequential, recipe: str, steps: int) -> tuple[list[Callback]
         model.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"])
         return [], None
     rate = OneCycle(max_learning_rate=3e-3, total_steps=steps)
-    model.compile(AdamW(rate, weight_decay=0.01), CategoricalCrossentropy(label_smoothing=0.05), metrics=["accuracy"])
+    model.compile(AdamW(rate, weight_decay=0.01), "categorical_crossentropy", metrics=["accuracy"])
     return [AveragedWeights(decay=0.998)], RandomAffine(degrees=10, shift=2, scale=(0.9, 1.1), shear=5)
 
 
