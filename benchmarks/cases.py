@@ -36,6 +36,7 @@ def chainrule(network: str) -> Callable[[int], Step]:
         x, labels = digits(batch)
         model = getattr(zoo, network)()
         model.compile(optimizer="adam", loss="categorical_crossentropy")
+        x = x.reshape(batch, *model.input_shapes[0][1:]) if network == "mnist_mlp" else x
         y = np.eye(10, dtype=np.float32)[labels]
         return lambda: float(model.train_on_batch(x, y))
 

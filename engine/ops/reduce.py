@@ -16,7 +16,7 @@ import numpy as np
 from ..backends import Array, backend_of
 from ..errors import ShapeError
 from ..op import composite, op
-from ..samples import Domain, Draw, real
+from ..samples import Domain, Draw, interval, real
 from ..shapes import Shape, normalize_axes, prod as count
 from ..tensor import Tensor
 from .comparison import not_equal, where
@@ -279,7 +279,7 @@ def _product_tree(x: Tensor, *, axis: Any = None, keepdims: bool = False) -> Ten
     shapes=SHAPES,
     definition="y = Prod(r, x[r])",
     dtype="number",
-    samples=sample_rows(empty=True),
+    samples=sample_rows(interval(-1.5, 1.5), empty=True),
     composition=_product_tree,
     why="the derivative of a tree of pairwise products never divides by an element: right where elements are 0",
     errors=[NO_AXIS],
