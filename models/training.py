@@ -28,7 +28,7 @@ from engine import no_grad
 from engine.errors import ArgumentError, NotBuiltError
 from engine.parameter import training_mode
 from engine.tensor import Tensor
-from models import checks
+from models import checks, nests
 from models.callbacks import History
 from models.hooks import Callback, CallbackList
 from models.objective import Objective
@@ -137,7 +137,8 @@ class Trainer:
             if validation_split and validation_data is None:
                 (x, y, sample_weight), validation_data = checks.last_part("fit", validation_split, x, y, sample_weight)
             x = Batches(
-                _single(x), _single(y), checks.count("fit", "batch_size", 32 if batch_size is None else batch_size),
+                nests.single(x), nests.single(y),
+                checks.count("fit", "batch_size", 32 if batch_size is None else batch_size),
                 shuffle, self._data_seed(), transform, sample_weight=sample_weight,
                 prefetch=(2 if transform else 0) if prefetch is None else prefetch,
             )  # fmt: skip
@@ -187,7 +188,7 @@ class Trainer:
         for batch in batches.epoch(self.epoch, self.step):
             if run.wants_batch_begin:
                 run.on_train_batch_begin(self.step)
-            self._train_step(*_unpacked(batch))
+            self._train_step(*nests.unpacked(batch))
             self.step += 1
             progress.step(self.objective.results)
             if run.wants_batch_end:
@@ -235,7 +236,7 @@ class Trainer:
         run.on_test_begin()
         self.objective.reset()
         for batch in batches.epoch(0):
-            self._test_step(*_unpacked(batch))
+            self._test_step(*nests.unpacked(batch))
             if progress is not None:
                 progress.step(self.objective.results)
         logs = self.objective.results()
@@ -255,19 +256,20 @@ class Trainer:
         """
         rows = checks.arrays("predict", "x", x, self.input_names, self.dtype)
         self._built_for("predict", rows)
-        batches = Batches(_single(rows), None, checks.count("predict", "batch_size", batch_size or 32), shuffle=False)
+        size = checks.count("predict", "batch_size", 32 if batch_size is None else batch_size)
+        batches = Batches(nests.single(rows), None, size, shuffle=False)
         progress, parts = Progress(verbose), []
         progress.start("", len(batches))
         try:
             for batch in batches.epoch(0):
                 with training_mode(False), no_grad():
-                    y = self(_call_with(_tuple(batch)))
-                parts.append([part.numpy() for part in _flat(y)])
+                    y = self(nests.argument(nests.as_tuple(batch)))
+                parts.append([part.numpy() for part in nests.flat(y)])
                 progress.step(dict)
         finally:
             progress.close()
         progress.stop({})
-        return _shaped_like(y, [np.concatenate(column) for column in zip(*parts, strict=True)])
+        return nests.shaped_like(y, [np.concatenate(column) for column in zip(*parts, strict=True)])
 
     # --- batch by batch --------------------------------------------------------------------------------------------
     def train_on_batch(
@@ -284,13 +286,13 @@ class Trainer:
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, as NumPy arrays."""
-        return self.predict(x, batch_size=max(1, len(_tuple(x)[0])))
+        return self.predict(x, batch_size=max(1, len(nests.as_tuple(x)[0])))
 
     def _on_batch(
         self, where: str, step: Any, x: Any, y: Any, sample_weight: Any, class_weight: Any, as_dict: bool
     ) -> Any:
         x, y, weight = self._arrays(where, x, y, sample_weight, class_weight)
-        self._ready(where, Batches(_single(x), _single(y), len(x[0]), shuffle=False))
+        self._ready(where, Batches(nests.single(x), nests.single(y), len(x[0]), shuffle=False))
         self.objective.reset()
         step(x, y, weight)
         logs = self.objective.results()
@@ -320,7 +322,7 @@ class Trainer:
         if not isinstance(x, Batches):
             x, y, weight = self._arrays(where, x, y, sample_weight, None)
             size = checks.count(where, "batch_size", 32 if batch_size is None else batch_size)
-            x = Batches(_single(x), _single(y), size, shuffle=False, sample_weight=weight)
+            x = Batches(nests.single(x), nests.single(y), size, shuffle=False, sample_weight=weight)
         self._ready(where, x)
         return x
 
@@ -328,15 +330,15 @@ class Trainer:
         """Build the model, bind the losses and metrics to its outputs, look at the targets; all on two rows."""
         if batches.y is None:
             raise ArgumentError(f"{where}: x is a Batches without y; make it with Batches(x, y)")
-        x, y = _tuple(batches.x), _tuple(batches.y)
+        x, y = nests.as_tuple(batches.x), nests.as_tuple(batches.y)
         two = tuple(array[:2] for array in x)
         if batches.transform is not None:
-            two = _tuple(batches.transform(_single(two), np.random.default_rng(0)))
+            two = nests.as_tuple(batches.transform(nests.single(two), np.random.default_rng(0)))
         self._built_for(where, two)
         with training_mode(False), no_grad():
-            outputs = self(_call_with(two))
-        self.output_names = self.output_names or _names(outputs)
-        shapes = [part.shape for part in _flat(outputs)]
+            outputs = self(nests.argument(two))
+        self.output_names = self.output_names or nests.names(outputs)
+        shapes = [part.shape for part in nests.flat(outputs)]
         self.objective.bind(self.output_names, y, shapes)
         self.objective.check(where, y, shapes)
         self._regularized = any(p.regularizer is not None for p in self.parameters())
@@ -373,45 +375,13 @@ class Trainer:
         return True
 
     def _forward(self, x: Sequence[Any]) -> tuple[Tensor, ...]:
-        return _flat(self(_call_with(x)))
+        return nests.flat(self(nests.argument(x)))
 
     def _penalty(self) -> Tensor | None:
         return self.regularization_loss() if self._regularized else None
 
 
-# --- one array or several -------------------------------------------------------------------------------------------
-
-
-def _tuple(x: Any) -> tuple[Any, ...]:
-    return tuple(x) if isinstance(x, (tuple, list)) else (x,)
-
-
-def _single(parts: tuple[Any, ...]) -> Any:
-    return parts[0] if len(parts) == 1 else parts
-
-
-def _call_with(parts: Sequence[Any]) -> Any:
-    """What the model is called with: one array, or a list of them."""
-    return parts[0] if len(parts) == 1 else list(parts)
-
-
-def _flat(y: Any) -> tuple[Tensor, ...]:
-    """The outputs one after the other."""
-    return (y,) if isinstance(y, Tensor) else tuple(y.values() if isinstance(y, dict) else y)
-
-
-def _names(y: Any) -> tuple[str, ...]:
-    return tuple(y) if isinstance(y, dict) else tuple(f"output_{i}" for i in range(len(_flat(y))))
-
-
-def _shaped_like(y: Any, arrays: list[np.ndarray]) -> Any:
-    """Arrays in the nest that the model's outputs have."""
-    return arrays[0] if isinstance(y, Tensor) else dict(zip(y, arrays, strict=True)) if isinstance(y, dict) else arrays
-
-
-def _unpacked(batch: Any) -> tuple[tuple[Any, ...], tuple[Any, ...], Any]:
-    x, y, weight = batch if len(batch) == 3 else (*batch, None)
-    return _tuple(x), _tuple(y), weight
+# --- what fit is given, in one form -----------------------------------------------------------------------------------
 
 
 def _pair(data: Any) -> tuple[Any, Any, Any]:
