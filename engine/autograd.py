@@ -26,6 +26,7 @@ import numpy as np
 from .backends import Array, backend_of
 from .errors import GradientError, ShapeError
 from .shapes import Shape, broadcast_axes
+from .summation import total
 
 if TYPE_CHECKING:
     from .op import Op
@@ -218,6 +219,11 @@ def _plus(a: Any, b: Any) -> Any:
     return np.asarray(total) if isinstance(total, np.generic) else total
 
 
+def _owner(array: Any) -> Any:
+    """The array whose memory this one shows."""
+    return array if array.base is None else array.base
+
+
 def _behind(node: Node, useful: set[int] | None, wanted: set[int]) -> bool:
     """Does a wanted node have another wanted one behind it?"""
     return useful is None or any(p is not None and (id(p) in useful or id(p) in wanted) for p in node.parents)
@@ -256,7 +262,7 @@ def unbroadcast(g: Any, shape: Shape, op: str = "unbroadcast") -> Any:
     """
     axes = broadcast_axes(shape, g.shape)
     if axes:
-        g = g.sum(axis=axes, keepdims=True)
+        g = g.sum(axis=axes, keepdims=True) if hasattr(g, "node") else total(g, axes, keepdims=True)
     if g.shape == shape:
         return g
     try:
@@ -273,7 +279,15 @@ def _apply_hooks(hooks: Sequence[Callable[[Tensor], Tensor | None]], g: Any, cre
     t = g if isinstance(g, Tensor) else Tensor(g)
     for hook in hooks:
         replaced = hook(t)
-        t = t if replaced is None else replaced
+        if replaced is None:
+            continue
+        if not isinstance(replaced, Tensor) or replaced.shape != t.shape:
+            found = f"of shape {replaced.shape}" if isinstance(replaced, Tensor) else type(replaced).__name__
+            raise GradientError(
+                f"a hook returned a {'tensor ' if isinstance(replaced, Tensor) else ''}{found} for a gradient of "
+                f"shape {t.shape}; return None, or a tensor of that shape"
+            )
+        t = replaced
     return t if create_graph else t.data
 
 
@@ -314,9 +328,15 @@ def backward(y: Tensor, gradient: Any = None, *, retain_graph: bool | None = Non
     g = seed if create_graph else seed.data
     retain = create_graph if retain_graph is None else retain_graph
     kept, leaves = _walk([(y, g)], targets=None, create_graph=create_graph, retain_graph=retain)
+    owners = {id(_owner(seed.data))}  # a sum hands one cotangent to several leaves, but each gets its own memory
     for key, leaf in leaves.items():
         g = kept[key] if isinstance(kept[key], Tensor) else Tensor(kept[key])
-        leaf.grad = g if leaf.grad is None else leaf.grad + g if create_graph else Tensor(_plus(leaf.grad.data, g.data))
+        if leaf.grad is not None:
+            g = leaf.grad + g if create_graph else Tensor(_plus(leaf.grad.data, g.data))
+        elif id(_owner(g.data)) in owners:
+            g = g.clone() if create_graph else Tensor(g.data.copy())
+        owners.add(id(_owner(g.data)))
+        leaf.grad = g
 
 
 def grad(

@@ -77,6 +77,8 @@ def canonical(dtype: Any) -> np.dtype[Any]:
             d = np.dtype(dtype)
         except TypeError as e:
             raise DTypeError(f"'{dtype}' is no dtype: use float32, float64, float16, int64, bool ...") from e
+    if d.kind == "f" and d.itemsize > 8:
+        raise DTypeError(f"'{d}' is wider than a tensor's numbers: use float64")
     if d.kind in "fiub" or is_float(d):
         return d if d.isnative else d.newbyteorder("=")
     if d.kind == "c":

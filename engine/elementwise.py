@@ -109,6 +109,8 @@ class ElementwiseOp(Op):
         if not plain or dtype is None or dtype.kind != "f":
             if any(type(a) is Sym for a in args):
                 return expr.make(self.name, *args, *params.values())  # type: ignore[return-value]
+            if any(a is None for a in args):
+                raise DTypeError(f"{self.name}: an input is None; give a tensor, an array or a number")
             arrays, tensors, device, wanted = unwrap(self.name, args)
             arrays = self._promoted(arrays, device)
         kernel = self._forward_kernels.get(device)
@@ -118,6 +120,8 @@ class ElementwiseOp(Op):
             y = kernel(*arrays, *params.values()) if params else kernel(*arrays)
         except ValueError as problem:
             raise self._explained(problem, arrays) from None
+        except OverflowError as problem:
+            raise DTypeError(f"{self.name}: {problem}; cast the tensor to a wider dtype, e.g. .astype('float32')") from None
         if is_anomaly_detected():
             check_finite_step(self.name, "forward", y)
         if wanted and self.differentiable and is_float(y.dtype) and is_grad_enabled():

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .autograd import Node
-from .backends import Array, backend_of
+from .backends import Array, backend_of, get_backend
 from .dtypes import canonical, default_dtype
 from .errors import DeviceError, DTypeError
 from .samples import Domain, Draw, Kink
@@ -118,12 +118,12 @@ def _foreign(op: str, a: Any) -> Any:
     """An argument that is no tensor: an array keeps its dtype, a list takes the default one, a scalar is weak."""
     if isinstance(a, (np.generic, np.ndarray)):
         canonical(a.dtype)
-        return a.item() if isinstance(a, np.generic) and a.dtype.kind in "fiub" else a
+        return a.item() if isinstance(a, np.generic) and a.dtype.kind in "fiub" else get_backend("cpu").asarray(a)
     if isinstance(a, (list, tuple, range)):
         array = np.asarray([x.data if isinstance(x, Tensor) else x for x in a])
         return array.astype(default_dtype()) if array.dtype == np.float64 else array
     if hasattr(a, "__array__") or hasattr(a, "__dlpack__"):
-        return np.asarray(a)
+        return get_backend("cpu").asarray(a)
     if isinstance(a, complex):
         raise DTypeError(f"{op}: complex tensors are not supported yet; keep real and imaginary parts as two tensors")
     raise DTypeError(

@@ -196,9 +196,9 @@ def _bare(g: Any, create_graph: bool) -> Any:
 
 
 def _aliases(y: Array, x: Array) -> bool:
-    """Is y a view of x? By base pointer: NumPy gives every view the array that owns the memory."""
+    """Is y x itself, or a view of it? By base pointer: NumPy gives every view the array that owns the memory."""
     base = getattr(y, "base", None)
-    return base is not None and (base is x or base is getattr(x, "base", None))
+    return y is x or (base is not None and (base is x or base is getattr(x, "base", None)))
 
 
 def _variables_read(f: Callable[..., Any]) -> set[str]:

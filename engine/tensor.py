@@ -487,9 +487,11 @@ class Tensor:
 
 def _shape_argument(shape: tuple[Any, ...]) -> Any:
     """reshape(2, 3) and reshape((2, 3)) are one."""
-    if len(shape) == 1 and not hasattr(shape[0], "__index__"):
-        return tuple(operator.index(n) for n in shape[0])
-    return tuple(operator.index(n) for n in shape)
+    sides = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+    try:
+        return tuple(operator.index(n) for n in sides)
+    except TypeError:
+        raise ShapeError(f"reshape and permute_dims take integers, or one tuple of them; got {shape}") from None
 
 
 def _unpickle(data: Any, requires_grad: bool) -> Tensor:

@@ -483,3 +483,41 @@ def test_a_clone_has_its_own_memory_and_the_same_gradient():
     assert not np.shares_memory(x.data, y.data)
     g = np.random.default_rng(6).standard_normal(3)
     assert_equal(grad(y, x, g), g)
+
+
+# ------------------------------------------------------------------------------------------------ whose memory
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_each_leaf_owns_its_gradient(create_graph):
+    """A sum hands one cotangent to both leaves, and it is the caller's own: writing to one must change no other."""
+    a, b, seed = leaf(3, seed=1), leaf(3, seed=2), Tensor(np.array([3.0, 4.0, 5.0]))
+    (a + b).backward(seed, create_graph=create_graph)
+    with no_grad():
+        a.grad[0] = 99.0
+    assert_equal(a.grad, [99, 4, 5])
+    assert_equal(b.grad, [3, 4, 5])
+    assert_equal(seed, [3, 4, 5])
+
+
+def test_a_result_that_is_its_input_shares_its_version():
+    x, w = Tensor(np.array(2.0)), leaf(seed=1)
+    y = engine.broadcast_to(x, ()) * w
+    x[()] = 9.0
+    with pytest.raises(GradientError, match="'multiply' needs a value of shape \\(\\) that was changed in place"):
+        y.backward()
+
+
+@pytest.mark.parametrize(
+    ("returned", "found"), [(np.ones(2), "a ndarray"), (Tensor(np.ones(3)), r"a tensor of shape \(3,\)")]
+)
+def test_a_hook_that_returns_no_gradient_is_named(returned, found):
+    x = leaf(2)
+    y = x * 3
+    y.register_hook(lambda g: returned)
+    with pytest.raises(GradientError, match=rf"a hook returned {found} for a gradient of shape \(2,\); return None"):
+        y.sum().backward()
+
+
+def test_the_gradient_of_a_broadcast_input_adds_up_a_million_rows():
+    row = Tensor(np.ones(2, np.float32), True)
+    (row * np.full((1_000_001, 2), 0.1, np.float32)).sum().backward()
+    np.testing.assert_allclose(row.grad.numpy(), 100_000.1, rtol=1e-5)

@@ -193,3 +193,25 @@ def test_the_default_dtype_is_taken():
 def test_bad_arguments_are_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+# ------------------------------------------------------------------------------------------------ refused in our words
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda t: t + None, engine.DTypeError, "add: an input is None; give a tensor, an array or a number"),
+        (lambda t: t == None, engine.DTypeError, "equal: an input is None"),  # noqa: E711
+        (lambda t: t.astype("uint8") + 300, engine.DTypeError, "add: .*300 out of bounds for uint8; cast the tensor"),
+        (lambda t: t.reshape("ab"), engine.ShapeError, "reshape and permute_dims take integers, or one tuple of them; got"),
+        (lambda t: t.reshape(2.0), engine.ShapeError, r"take integers, or one tuple of them; got \(2.0,\)"),
+    ],
+)
+def test_what_is_no_number_and_no_side_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call(engine.tensor([1.0, 2.0]))
+
+
+@pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="long double is float64 here")
+def test_numbers_wider_than_64_bits_are_refused():
+    with pytest.raises(engine.DTypeError, match="is wider than a tensor's numbers: use float64"):
+        engine.tensor(np.ones(2, np.longdouble))

@@ -355,3 +355,19 @@ def test_the_number_of_threads_changes_no_bit(name):
     for again in results[1:]:
         for a, b in zip(results[0], again, strict=True):
             np.testing.assert_array_equal(a.view(np.uint8), b.view(np.uint8))
+
+
+@pytest.mark.parametrize("channels", [3, 8, 19])
+def test_batch_norm_keeps_its_digits_where_the_mean_is_far_from_zero(channels):
+    x = 1e4 + np.random.default_rng(0).random((40_000, channels), np.float32)
+    y, mean, variance, _ = norm.batch_norm(x, None, None, 0.0)
+    np.testing.assert_allclose(mean, x.mean(0, dtype=np.float64), rtol=2e-7)
+    np.testing.assert_allclose(variance, x.var(0, dtype=np.float64), rtol=1e-4)
+    np.testing.assert_allclose(y.mean(0, dtype=np.float64), 0, atol=5e-3)  # an ulp of the mean is 0.003 deviations
+
+
+def test_batch_norm_of_equal_numbers_has_no_negative_variance():
+    x = np.full((40_000, 9), 1234.567, np.float32)
+    y, _, variance, _ = norm.batch_norm(x, None, None, 1e-3)
+    assert (variance >= 0).all()
+    np.testing.assert_allclose(y, 0, atol=1e-2)

@@ -157,3 +157,13 @@ def test_the_trace_of_a_product_does_not_care_for_order(seed):
 def test_shapes_that_do_not_fit_are_named_with_their_numbers(call, message):
     with pytest.raises(engine.ShapeError, match=message):
         call()
+
+
+def test_a_field_of_a_packed_record_multiplies_as_its_copy_does():
+    """Its strides are no whole numbers of elements, which no kernel could step."""
+    record = np.zeros((6, 5), [("flag", "u1"), ("x", "f4")])
+    record["x"] = np.random.default_rng(0).standard_normal((6, 5))
+    x = record["x"]
+    want = x.copy() @ x.copy().T
+    np.testing.assert_allclose(engine.matmul(x, engine.asarray(x).T), want, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(engine.asarray(x) @ x.T, want, rtol=1e-5, atol=1e-6)

@@ -190,3 +190,30 @@ def test_half_precision_is_summed_in_single():
     x = np.full(4096, 1.0, np.float16)
     assert sum(x).item() == 4096  # in float16, 2048 + 1 is 2048
     assert sum(x).dtype == np.float16
+
+
+# ------------------------------------------------------------------------------------------------ many rows
+@pytest.mark.parametrize("shape", [(1_000_001, 2), (255, 257, 16), (70_001, 3, 5)])
+def test_small_numbers_are_not_lost_in_a_large_sum(shape):
+    """Row after row, float32 loses what is less than half a unit in the last place of the sum so far."""
+    axes = tuple(range(len(shape) - 1))
+    x = 1e4 + np.random.default_rng(0).random(shape, np.float32)
+    wide = x.astype(np.float64)
+    for f, want in ((sum, wide.sum(axes)), (mean, wide.mean(axes)), (var, wide.var(axes)), (std, wide.std(axes))):
+        y = f(Tensor(x), axis=axes)
+        assert y.dtype == np.float32
+        np.testing.assert_allclose(y.numpy(), want, rtol=3e-4 if f in (var, std) else 2e-6)
+    np.testing.assert_allclose(logsumexp(Tensor(x * 0), axis=axes), np.log(x[..., 0].size), rtol=1e-6)
+
+
+@given(SEEDS, st.lists(st.sampled_from([1, 2, 3, 257, 600]), min_size=1, max_size=3), st.booleans())
+def test_a_sum_in_blocks_is_the_sum(seed, shape, keepdims):
+    rng = np.random.default_rng(seed)
+    if np.prod(shape) > 1e6:
+        shape = shape[:2]
+    axes = tuple(a for a in range(len(shape)) if rng.integers(0, 2))
+    x = rng.standard_normal(shape)[::-1]
+    got = sum(Tensor(x), axis=axes, keepdims=keepdims).numpy()
+    want = x.sum(axes, keepdims=keepdims)
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-11)

@@ -34,7 +34,8 @@ class CPU:
         return isinstance(array, np.ndarray)
 
     def asarray(self, data: object, dtype: Any = None, copy: bool | None = None) -> Array:
-        return np.array(data, dtype=dtype, copy=copy)
+        array = np.array(data, dtype=dtype, copy=copy)
+        return array if array.flags.aligned else array.copy()  # a field of a packed record: kernels step whole numbers
 
     def to_numpy(self, array: Array) -> Any:
         return array

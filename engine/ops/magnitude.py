@@ -12,6 +12,7 @@ from ..errors import ArgumentError
 from ..op import composite, op
 from ..samples import Draw
 from ..shapes import Shape, normalize_axes, prod as count
+from ..summation import total
 from ..tensor import Tensor
 from .arithmetic import abs as abs_, sign
 from .comparison import where
@@ -127,7 +128,7 @@ _TOO_FEW = (
     shapes=SHAPES,
     definition="y = Sum(r, (x[r] - Sum(s, x[s]) / len(x))**2) / (len(x) - correction)",
     samples=_sample_var,
-    why="two passes: E[x²] − E[x]² cancels where the mean is large",
+    why="the mean first, then the squares around it: E[x²] − E[x]² cancels where the mean is large",
     errors=[NO_AXIS, none_left("var"), _TOO_FEW],
 )
 def var(x: Array, *, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Array:
@@ -138,8 +139,10 @@ def var(x: Array, *, axis: Any = None, correction: float = 0, keepdims: bool = F
     axes, freedom = _freedom("var", x.shape, axis, correction)
     if x.size == 0:
         return x.sum(axis=axes, keepdims=keepdims)
-    d = x - x.mean(axis=axes, keepdims=True)
-    return (d * d).sum(axis=axes, keepdims=keepdims) / x.dtype.type(freedom)
+    n = x.dtype.type(count([x.shape[a] for a in axes]))
+    centre = total(x, axes, keepdims=True) / n
+    centre += total(x - centre, axes, keepdims=True) / n  # what rounding left, where the mean is large
+    return total(np.square(x - centre), axes, keepdims) / x.dtype.type(freedom)
 
 
 @var.vjp
@@ -164,7 +167,7 @@ def _sample_std(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
     shapes=SHAPES,
     definition="y = sqrt(Sum(r, (x[r] - Sum(s, x[s]) / len(x))**2) / (len(x) - correction))",
     samples=_sample_std,
-    why="two passes, as var",
+    why="the mean first, as var",
     errors=[NO_AXIS, none_left("std"), _TOO_FEW],
 )
 def std(x: Array, *, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Array:

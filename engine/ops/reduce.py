@@ -18,6 +18,7 @@ from ..errors import ShapeError
 from ..op import composite, op
 from ..samples import Domain, Draw, real
 from ..shapes import Shape, normalize_axes, prod as count
+from ..summation import total
 from ..tensor import Tensor
 from .comparison import not_equal, where
 from .exponential import exp
@@ -107,7 +108,7 @@ def sum(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
 
     Raises ShapeError for an axis that x does not have.
     """
-    return x.sum(axis=normalize_axes("sum", axis, x.ndim), keepdims=keepdims)
+    return total(x, normalize_axes("sum", axis, x.ndim), keepdims)
 
 
 @sum.vjp(saves=())
@@ -128,7 +129,7 @@ def mean(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     Raises ShapeError for an axis that x does not have, and for the mean of no numbers.
     """
     axes, n = reduced("mean", x.shape, axis)
-    return x.sum(axis=axes, keepdims=keepdims) / x.dtype.type(n or 1)
+    return total(x, axes, keepdims) / x.dtype.type(n or 1)
 
 
 @mean.vjp(saves=())
@@ -322,7 +323,7 @@ def logsumexp(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     m = x.max(axis=axes, keepdims=True, initial=-math.inf)
     m = xp.where(xp.isinf(m), x.dtype.type(0), m)  # inf − inf would be NaN
     with np.errstate(divide="ignore", over="ignore"):  # log 0 = −inf is meant
-        y = m + xp.log(xp.exp(x - m).sum(axis=axes, keepdims=True))
+        y = m + xp.log(total(xp.exp(x - m), axes, keepdims=True))
     return y if keepdims else y.reshape([n for a, n in enumerate(x.shape) if a not in axes])
 
 

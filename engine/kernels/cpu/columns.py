@@ -25,31 +25,35 @@ def kernels(size: int) -> dict[str, Kernel]:
         return view(address, 1, dtype)
 
     def moments(block, part):  # type: ignore[no-untyped-def]
-        """x -> for each part the mean of its rows, and the sum of (x - mean)^2: (parts,C)"""
+        """x -> for each part the mean of its rows, and the sum of (x - mean)^2: (parts,C)
+
+        The second pass also adds up x - mean: what rounding left there corrects both, however far off 0 the mean is.
+        """
         x, means, squares = number_at(block, 0), number_at(block, 2), number_at(block, 4)
         width, rows, count = number_at(block, 6) * size, number_at(block, 7), number_at(block, 8)
         first, behind = x + part * rows * width, x + min(count, (part + 1) * rows) * width
         n, whole, mine = dtype((behind - first) // width), width - width % step, part * width
         for c in range(0, whole, step):
             m = fill(dtype(0), load(x, dtype))
-            s = m
+            s, d = m, m
             for i in range(first + c, behind, width):
                 m = m + load(i, dtype)
             m = m / fill(n, m)
             for i in range(first + c, behind, width):
                 v = load(i, dtype) - m
-                s = s + v * v
-            store(means + mine + c, m)
-            store(squares + mine + c, s)
+                s, d = s + v * v, d + v
+            store(means + mine + c, m + d / fill(n, m))
+            store(squares + mine + c, s - d * d / fill(n, m))
         for c in range(whole, width, size):
-            mean, square = dtype(0), dtype(0)
+            mean, square, rest = dtype(0), dtype(0), dtype(0)
             for i in range(first + c, behind, width):
                 mean += at(i)[0]
             mean /= n
             for i in range(first + c, behind, width):
                 square += (at(i)[0] - mean) * (at(i)[0] - mean)
-            at(means + mine + c)[0] = mean
-            at(squares + mine + c)[0] = square
+                rest += at(i)[0] - mean
+            at(means + mine + c)[0] = mean + rest / n
+            at(squares + mine + c)[0] = square - rest * rest / n
 
     def normalise(block, part):  # type: ignore[no-untyped-def]
         """y = (x - mean) slope + beta"""

@@ -189,7 +189,7 @@ def batch_norm(x: Array, gamma: Maybe, beta: Maybe, eps: float) -> tuple[Array, 
     launch(run["moments"], parts, x, means, squares, C, rows, n)
     counts = np.minimum(rows, n - rows * np.arange(parts))[:, None].astype(np.float64)  # (P,1)
     centre = (counts * means).sum(0) / n  # (P,1) * (P,C) -> (C,)
-    variance = (squares + counts * np.square(means - centre)).sum(0) / n
+    variance = np.maximum((squares + counts * np.square(means - centre)).sum(0) / n, 0)  # rounding can pass 0
     scale = (1 / np.sqrt(variance + eps)).astype(x.dtype)
     mean, variance, y = centre.astype(x.dtype), variance.astype(x.dtype), np.empty(x.shape, x.dtype)
     slope = scale if gamma is None else scale * gamma
