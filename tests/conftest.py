@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 
 import engine
 from engine import autograd, dtypes
+from engine.kernels.cpu.threads import get_num_threads
 
 settings.register_profile(
     "default", max_examples=50, deadline=None, derandomize=True, database=None,
@@ -34,4 +35,5 @@ def _state():
         "dtype": dtypes.default_dtype(),
         "errstate": np.geterr(),
         "ops": len(engine.OPS),
+        "threads": get_num_threads(),
     }

@@ -63,4 +63,5 @@ def test_a_device_that_can_not_be_had_says_so_and_what_to_do():
 def test_importing_the_engine_loads_no_compiler():
     """numba and llvmlite come with the first kernel: `import engine` costs little more than NumPy."""
     code = "import sys, engine; print([m for m in ('numba', 'llvmlite', 'scipy', 'cupy') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == "[]"
