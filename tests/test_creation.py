@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import engine
 from engine import creation, dtypes
@@ -201,7 +200,7 @@ def test_bad_arguments_are_named(call, error, message):
     [
         (lambda t: t + None, engine.DTypeError, "add: an input is None; give a tensor, an array or a number"),
         (lambda t: t == None, engine.DTypeError, "equal: an input is None"),  # noqa: E711
-        (lambda t: t.astype("uint8") + 300, engine.DTypeError, "add: .*300 out of bounds for uint8; cast the tensor"),
+        (lambda t: t.astype("uint8") + 300, engine.DTypeError, "300 out of bounds for uint8; cast the tensor"),
         (lambda t: t.reshape("ab"), engine.ShapeError, "reshape and permute_dims take integers, or one tuple of them; got"),
         (lambda t: t.reshape(2.0), engine.ShapeError, r"take integers, or one tuple of them; got \(2.0,\)"),
     ],
