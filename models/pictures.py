@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from engine.io.atomic import atomic_write
 
@@ -29,7 +29,8 @@ def training_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
                 axes.plot(epochs, history[key], "o-", color=colour, markersize=4, label=f"{label}, at the end {last}")
         if name == "loss":
             axes.set_yscale("log")
-            axes.yaxis.set_minor_formatter("{x:.2g}")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # 0.9 and 1 would lie on each other
+            axes.yaxis.set_minor_formatter(NullFormatter())
             axes.yaxis.set_major_formatter("{x:.2g}")
         else:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
