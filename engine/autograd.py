@@ -180,6 +180,8 @@ def _walk(
                 return
             if key not in bar:
                 heapq.heappush(heap, (-receiver.time, receiver))
+        elif wanted is not None and key not in wanted:
+            return
         else:
             leaves[key] = receiver
         bar[key] = _plus(bar[key], g) if key in bar else g

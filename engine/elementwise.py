@@ -121,7 +121,8 @@ class ElementwiseOp(Op):
         except ValueError as problem:
             raise self._explained(problem, arrays) from None
         except OverflowError as problem:
-            raise DTypeError(f"{self.name}: {problem}; cast the tensor to a wider dtype, e.g. .astype('float32')") from None
+            remedy = "cast the tensor to a wider dtype, e.g. .astype('float32')"
+            raise DTypeError(f"{self.name}: {problem}; {remedy}") from None
         if is_anomaly_detected():
             check_finite_step(self.name, "forward", y)
         if wanted and self.differentiable and is_float(y.dtype) and is_grad_enabled():

@@ -10,8 +10,7 @@ import weakref
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import engine
 from engine import (
@@ -521,3 +520,10 @@ def test_the_gradient_of_a_broadcast_input_adds_up_a_million_rows():
     row = Tensor(np.ones(2, np.float32), True)
     (row * np.full((1_000_001, 2), 0.1, np.float32)).sum().backward()
     np.testing.assert_allclose(row.grad.numpy(), 100_000.1, rtol=1e-5)
+
+
+def test_grad_runs_no_hook_of_a_leaf_that_was_not_asked_for():
+    a, b, seen = leaf(2, seed=1), leaf(2, seed=2), []
+    b.register_hook(seen.append)
+    assert_equal(grad((a * b).sum(), a), b)
+    assert not seen
