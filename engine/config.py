@@ -49,8 +49,13 @@ class Configurable:
     def __repr__(self) -> str:
         """The constructor's call, without what is at its default."""
         arguments = [(name, _word(getattr(self, name)), default) for name, default in self.arguments().items()]
-        said = [f"{n}={v!r}" for n, v, d in arguments if v is not d and v != d and v != (d, d)]
+        said = [f"{n}={v!r}" for n, v, d in arguments if v is not d and not _equal(v, d) and not _equal(v, (d, d))]
         return f"{type(self).__name__}({', '.join(said)})"
+
+
+def _equal(value: Any, default: Any) -> bool:
+    """`==` with one answer, for arrays too."""
+    return np.array_equal(value, default) if isinstance(value, np.ndarray) else value == default
 
 
 def _word(value: Any) -> Any:
@@ -99,7 +104,14 @@ def deserialize(family: type[Configurable], description: dict[str, Any]) -> Any:
     """The object that `serialize` described."""
     if not isinstance(description, dict) or not {"class_name", "config"} <= description.keys():
         raise ArgumentError(f"a saved {family.family} is {{'class_name': ..., 'config': ...}}, got {description!r}")
-    return lookup(family, description["class_name"]).from_config(description["config"])
+    cls = lookup(family, description["class_name"])
+    try:
+        return cls.from_config(description["config"])
+    except TypeError as error:
+        raise ArgumentError(
+            f"the saved {family.family} {cls.__name__} does not fit this version's: {error}; it takes "
+            f"{', '.join(cls.arguments()) or 'nothing'}"
+        ) from error
 
 
 def get(family: type[Configurable], what: Any) -> Any:

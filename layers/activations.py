@@ -16,14 +16,20 @@ class Probabilities(Tensor):
     """The result of a softmax or a sigmoid that remembers the `logits` it was made of.
 
     A cross-entropy then starts from those (`losses.logits_of`): log(softmax(z)) = z - logsumexp(z) has all its digits
-    where softmax(z) has become 0, and its derivative is one subtraction. Anything done to it gives a plain tensor.
+    where softmax(z) has become 0, and its derivative is one subtraction. Anything done to it gives a plain tensor; once
+    it, or the logits, are written to, the two no longer belong together, and `logits` is None.
     """
 
-    __slots__ = ("logits",)
+    __slots__ = ("_logits", "_version")
 
     def __init__(self, p: Tensor, logits: Tensor) -> None:
         super().__init__(p.data, p.requires_grad)
-        self.node, self.logits = p.node, logits
+        self.node, self._logits, self._version = p.node, logits, logits.storage.version
+
+    @property
+    def logits(self) -> Tensor | None:
+        touched = self.storage.version or self._logits.storage.version != self._version
+        return None if touched else self._logits
 
 
 def softmax(x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from engine import config
-from engine.dtypes import canonical, default_dtype
+from engine.dtypes import canonical, default_dtype, float32, is_half
 from engine.errors import ArgumentError, ShapeError
 from engine.random import Generator, default_generator
 from engine.shapes import Shape, prod
@@ -36,7 +36,8 @@ class Initializer(config.Configurable, family="initializer"):
         dtype = default_dtype() if dtype is None else canonical(dtype)
         if self.seed is not None:
             generator = Generator(self.seed)
-        return self.values(tuple(shape), dtype, generator or default_generator())
+        wide = float32 if is_half(dtype) else dtype  # draws have 32 bits or more
+        return self.values(tuple(shape), wide, generator or default_generator()).astype(dtype, copy=False)
 
     def values(self, shape: Shape, dtype: Any, generator: Generator) -> Array:
         raise NotImplementedError

@@ -76,6 +76,7 @@ class Layer(config.Configurable, family="layer"):
 
         A layer made of other layers need not override this: those are built by being called, here on zeros.
         """
+        self._draw_values()  # those of known shape: the call on zeros reads them
         if any(isinstance(part, Layer) for _, part in self.parts()):
             symbolic.probe_output_shape(self, *input_shape)
         self.built = True
@@ -99,7 +100,7 @@ class Layer(config.Configurable, family="layer"):
                 return self._call_symbolic(inputs, options)
             inputs = tuple(self._as_tensor(x) for x in inputs)
             if self.needs is not None:
-                self.needs.check(self, inputs[0])
+                self.needs.check(self, *inputs[:1])
             if not self.built:
                 self._build_for(inputs)
             if training is not None:
@@ -117,7 +118,7 @@ class Layer(config.Configurable, family="layer"):
 
     def _call_symbolic(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
         if self.needs is not None:
-            self.needs.check(self, inputs[0])
+            self.needs.check(self, *inputs[:1])
         if not self.built:
             self._settle()
             self.build(*self.shapes_of(inputs))
@@ -126,6 +127,7 @@ class Layer(config.Configurable, family="layer"):
     def _build_for(self, inputs: tuple[Any, ...]) -> None:
         self._settle()
         if type(self).build is Layer.build:  # its layers are about to be called anyway
+            self._draw_values()
             self.built = True
         else:
             self.build(*self.shapes_of(inputs))
@@ -240,6 +242,17 @@ class Layer(config.Configurable, family="layer"):
         for path, layer in self.named_layers():
             if layer._generator is None:
                 layer._generator, layer._path = generator, join_path(self._path, path)
+
+    def _draw_values(self) -> None:
+        """Give this layer's own parameters, where their shape is known, values that follow from (seed, path)."""
+        self._settle()
+        for name, p in self.parts():
+            if isinstance(p, Parameter) and not (p.built and p.path):
+                p.path = join_path(self._path, name)
+                if p.known_shape is not None:
+                    p.build(generator=self.generator.at(p.path))
+        if not self._trainable:
+            self.trainable = False  # parameters and layers made since the constructor was told so
 
     # -------------------------------------------------------------------------------------------- modes
     @property
@@ -379,12 +392,7 @@ def _then_draw_values(build: Callable[..., None]) -> Callable[..., None]:
     def wrapped(self: Layer, *input_shape: Any) -> None:
         self._settle()
         build(self, *input_shape)
-        self._settle()  # layers may have been made in there
-        for name, p in self.parts():
-            if isinstance(p, Parameter) and not p.built:
-                p.path = join_path(self._path, name)
-                if p.known_shape is not None:
-                    p.build(generator=self.generator.at(p.path))
+        self._draw_values()
         self.built = True
 
     return wrapped

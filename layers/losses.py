@@ -182,8 +182,8 @@ class CategoricalCrossentropy(Loss):
 class SparseCategoricalCrossentropy(Loss):
     r"""-ln ŷ_k, where k is the label: y_true (N,...) of class numbers, y_pred (N,...,K).
 
-    from_logits: ŷ = softmax(y_pred). label_smoothing: as for one-hot labels. Raises IndexRangeError for a label outside
-    of 0 .. K-1.
+    from_logits: ŷ = softmax(y_pred); probabilities from elsewhere than a softmax are divided by their sum.
+    label_smoothing: as for one-hot labels. Raises IndexRangeError for a label outside of 0 .. K-1.
     """
 
     def __init__(
@@ -200,6 +200,7 @@ class SparseCategoricalCrossentropy(Loss):
         z = logits_of(y_pred, self.from_logits)
         if z is not None:
             return ops.cross_entropy(y_true, z, label_smoothing=self.label_smoothing, reduction="none")
+        y_pred = y_pred / ops.sum(y_pred, axis=-1, keepdims=True)  # (N,...,K) / (N,...,1), as in Keras
         losses = ops.sparse_categorical_cross_entropy(y_true, y_pred, reduction="none")
         if not self.label_smoothing:
             return losses

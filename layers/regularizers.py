@@ -51,6 +51,9 @@ class L1L2(Regularizer):
         return self.l1 * ops.sum(ops.abs(w)) + self.l2 * ops.sum(ops.square(w))
 
 
+l1, l2, l1_l2 = L1, L2, L1L2  # Keras' second names
+
+
 def _penalty(who: str, name: str, value: float) -> float:
     if not value >= 0:
         raise ArgumentError(f"{who}: {name} is a penalty, 0 or more, got {value}: less would reward large weights")

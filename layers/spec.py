@@ -23,7 +23,13 @@ class InputSpec:
     ) -> None:
         self.axes, self.rank, self.at_least, self.channels, self.axis = axes, rank, at_least, channels, axis
 
-    def check(self, layer: Layer, x: Any) -> None:
+    def check(self, layer: Layer, x: Any = None) -> None:
+        if not hasattr(x, "shape"):
+            met = "none" if x is None else f"a {type(x).__name__}"
+            raise ArgumentError(
+                f"{layer.title}: takes one tensor {self.axes}, got {met}; call it on an array, or join several with "
+                "Concatenate or Add before"
+            )
         shape = x.shape
         if len(shape) != self.rank if self.rank is not None else len(shape) < self.at_least:
             count = self.rank if self.rank is not None else f"at least {self.at_least}"

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.errors import ArgumentError, ShapeError
+from engine.errors import ArgumentError, DTypeError, ShapeError
 from engine.parameter import Parameter
 
 
@@ -28,6 +28,12 @@ def load(who: str, parameters: Mapping[str, Parameter], values: Mapping[str, Any
         if parameters[n].known_shape not in (None, np.shape(values[n]))
     ]
     problems = []
+    not_numbers = [f"{n} ({np.asarray(values[n]).dtype})" for n in shared if not _numbers(values[n])]
+    if not_numbers:
+        raise DTypeError(
+            f"load_state_dict: values must be real numbers, and these are not: {', '.join(not_numbers)}. "
+            "Nothing was loaded"
+        )
     if strict and found.missing:
         problems.append(f"missing: {', '.join(found.missing)}")
     if strict and found.unexpected:
@@ -42,3 +48,8 @@ def load(who: str, parameters: Mapping[str, Parameter], values: Mapping[str, Any
         parameters[name].path = parameters[name].path or name
         parameters[name].assign(values[name])
     return found
+
+
+def _numbers(values: Any) -> bool:
+    dtype = values.dtype if hasattr(values, "dtype") else np.asarray(values).dtype
+    return dtype.kind in "fiub" or dtype.name == "bfloat16"

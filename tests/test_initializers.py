@@ -106,3 +106,7 @@ def test_names_classes_and_descriptions_mean_the_same() -> None:
 def test_errors(bad, error, message: str) -> None:
     with pytest.raises(error, match=message):
         bad()
+
+
+def test_a_constant_array_shows_itself() -> None:
+    assert repr(init.Constant(np.arange(2.0))) == "Constant(value=array([0., 1.]))"

@@ -11,7 +11,7 @@ import pytest
 
 import layers
 from engine import config, no_grad, ops, tensor
-from engine.errors import ArgumentError, ChainRuleError, IndexRangeError, NotBuiltError, ShapeError
+from engine.errors import ArgumentError, ChainRuleError, DTypeError, IndexRangeError, NotBuiltError, ShapeError
 from engine.parameter import Buffer, Parameter, name_scope, training_mode
 from engine.random import Generator, default_generator, manual_seed
 from engine.tensor import Tensor
@@ -245,6 +245,47 @@ def test_initial_values_come_from_seed_and_path_not_from_the_order_of_building()
     assert not np.array_equal(third.body[0].kernel.numpy(), one.body[0].kernel.numpy())
 
 
+class Scale(Layer):
+    """Without `build`: the shape is known from the start."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(**options)
+        self.w = self.add_weight((3,), "random_normal")
+        self.inner = Dense(3)
+        self.own = Parameter(np.ones(3, np.float32))
+
+    def call(self, x):
+        return self.inner(x) * self.w * self.own
+
+
+@pytest.mark.parametrize("on_data", [True, False])
+def test_values_of_a_layer_without_build_come_from_seed_and_path(on_data: bool) -> None:
+    def values() -> list[np.ndarray]:
+        layer = Scale()
+        layer.set_seed(5)
+        layer(draw(2, 3)) if on_data else layer.build((None, 3))
+        assert [p.path for p in (layer.w, layer.inner.kernel, layer.own)] == ["w", "inner.kernel", "own"]
+        return layer.get_weights()
+
+    first, second = values(), values()
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(first[0], Scale().w.initializer((3,), np.float32, Generator(5).at("w")))
+
+
+def test_a_composite_made_frozen_has_nothing_to_learn() -> None:
+    layer = Scale(trainable=False)
+    layer(draw(2, 3))
+    assert not layer.trainable_weights
+
+
+@pytest.mark.parametrize("initializer", ["glorot_uniform", "he_normal", "random_normal", "orthogonal"])
+def test_half_precision_layers_get_initial_values(initializer: str) -> None:
+    layer = Dense(4, dtype="float16", kernel_initializer=initializer)
+    assert layer(draw(2, 3)).dtype == layer.kernel.dtype == np.float16
+    assert np.isfinite(layer.kernel.numpy()).all() and layer.kernel.numpy().std() > 0
+
+
 def test_manual_seed_makes_models_repeatable_and_distinct() -> None:
     made = []
     for _ in range(2):
@@ -347,6 +388,21 @@ def test_a_state_is_a_copy() -> None:
     saved = layer.state_dict()
     layer.kernel.assign(np.zeros((2, 2)))
     assert saved["kernel"].any()
+
+
+def test_a_state_that_is_no_numbers_changes_nothing() -> None:
+    layer = Dense(2)
+    layer.build((None, 3))
+    before = layer.state_dict()
+    with pytest.raises(DTypeError, match=r"must be real numbers, and these are not: bias \(<U1\). Nothing was loaded"):
+        layer.load_state_dict({"kernel": np.ones((3, 2)), "bias": np.array(["a", "b"])})
+    for name, values in layer.state_dict().items():
+        np.testing.assert_array_equal(values, before[name])
+
+
+def test_a_description_of_another_version_says_what_does_not_fit() -> None:
+    with pytest.raises(ArgumentError, match=r"the saved loss Huber does not fit .*'nope'; it takes delta, reduction"):
+        config.deserialize(layers.losses.Loss, {"class_name": "Huber", "config": {"nope": 1}})
 
 
 def test_a_state_that_does_not_fit_changes_nothing_and_lists_every_name() -> None:
@@ -540,6 +596,8 @@ def test_a_composite_finds_its_shape_by_trying() -> None:
             ShapeError,
             r"Dense 'out': the input has shape \(2, 5\) with 5 on axis -1, but the layer was built for 4 there",
         ),
+        (lambda: Dense(2)(), ArgumentError, r"Dense 'dense': takes one tensor \(N,...,D\), got none; call it"),
+        (lambda: Dense(2)([draw(2, 3)] * 2), ArgumentError, r"takes one tensor \(N,...,D\), got a list; "),
         (lambda: Conv2D(3, 3)(draw(2, 8, 8)), ShapeError, r"has 3 dimensions \(2, 8, 8\), but \(N,H,W,C\) needs 4"),
         (lambda: Conv2D(3, 3)(draw(2, 2, 8, 1)), ShapeError, r"a window of 3 .*does not fit H=2"),
         (lambda: Conv2D(3, 3, padding="full"), ArgumentError, r"Conv2D: padding is one of valid, same, got 'full'"),

@@ -11,7 +11,7 @@ import pytest
 from engine import config, tensor
 from engine.errors import ArgumentError, ChainRuleError, DTypeError, IndexRangeError, ShapeError
 from engine.random import Generator
-from layers import Activation, Dense, Softmax, losses, regularizers
+from layers import Activation, Dense, Softmax, activations, losses, regularizers
 
 sys.path.insert(0, str(Path(__file__).parent / "vectors"))
 import reader  # noqa: E402
@@ -126,6 +126,25 @@ def test_a_weight_counts_a_sample_so_many_times(name: str) -> None:
     w = np.array([2.0, 0.0, 1.0, 3.0])
     assert losses.get(name)(q, p, sample_weight=w).item() == pytest.approx((w * each).sum() / 4, rel=1e-12)
     assert losses.get(name)(q, p, sample_weight=w[:, None]).item() == pytest.approx((w * each).sum() / 4, rel=1e-12)
+
+
+def test_probabilities_that_do_not_sum_to_one_are_divided_by_their_sum() -> None:
+    p = np.array([[2.0, 2.0], [0.1, 0.3]])
+    expected = -np.log([0.5, 0.75])
+    np.testing.assert_allclose(losses.SparseCategoricalCrossentropy(reduction=None)([1, 1], p).numpy(), expected)
+    one_hot = np.array([[0.0, 1.0], [0.0, 1.0]])
+    np.testing.assert_allclose(losses.CategoricalCrossentropy(reduction=None)(one_hot, p).numpy(), expected)
+
+
+def test_probabilities_or_logits_written_to_no_longer_stand_for_each_other() -> None:
+    z = tensor(np.array([[3.0, 0.0]]))
+    p, loss = activations.softmax(z), losses.CategoricalCrossentropy()
+    p[...] = 0.5
+    np.testing.assert_allclose(loss([[0.0, 1.0]], p).item(), np.log(2))
+    p = activations.softmax(z)
+    before = loss([[0.0, 1.0]], p).item()
+    z[...] = 0.0
+    np.testing.assert_allclose(loss([[0.0, 1.0]], p).item(), before)
 
 
 def test_a_column_and_a_row_of_targets_are_the_same() -> None:
