@@ -31,7 +31,7 @@ class Adadelta(Optimizer):
         self, params: Any = None, learning_rate: Any = 0.001, rho: float = 0.95, epsilon: float = 1e-7, **options: Any
     ) -> None:
         super().__init__(params, learning_rate, **options)
-        self.rho, self.epsilon = rho, epsilon
+        self.rho, self.epsilon = self.checked("rho", rho), self.checked("epsilon", epsilon)
 
     def slots(self, group: Group) -> dict[str, float]:
         return {"a": 0.0, "e": 0.0}

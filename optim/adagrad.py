@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from engine.errors import ArgumentError
 from engine.ops import sqrt
 
 from .optimizer import Group, Optimizer
@@ -34,7 +35,12 @@ class Adagrad(Optimizer):
         **options: Any,
     ) -> None:
         super().__init__(params, learning_rate, **options)
-        self.initial_accumulator_value, self.epsilon = initial_accumulator_value, epsilon
+        if not initial_accumulator_value >= 0:
+            raise ArgumentError(
+                f"{self.name}: initial_accumulator_value is a sum of squares, 0 or more, "
+                f"got {initial_accumulator_value}"
+            )
+        self.initial_accumulator_value, self.epsilon = initial_accumulator_value, self.checked("epsilon", epsilon)
 
     def slots(self, group: Group) -> dict[str, float]:
         return {"a": self.initial_accumulator_value}

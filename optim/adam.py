@@ -39,7 +39,8 @@ class Adam(Optimizer):
         **options: Any,
     ) -> None:
         super().__init__(params, learning_rate, **options)
-        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+        self.beta_1, self.beta_2 = self.checked("beta_1", beta_1), self.checked("beta_2", beta_2)
+        self.epsilon = self.checked("epsilon", epsilon)
 
     def slots(self, group: Group) -> dict[str, float]:
         return {"m": 0.0, "v": 0.0}

@@ -20,6 +20,7 @@ import numpy as np
 
 from engine.backends import Array, backend_of
 from engine.dtypes import float32, is_half
+from engine.errors import GradientError
 from engine.expr import lift, var
 from engine.formula import Formula
 from engine.tensor import Tensor
@@ -57,6 +58,12 @@ class Arena:
         for p, segment in zip(self.params, self.segments, strict=True):
             if p.grad is None or not p.requires_grad:
                 continue
+            if not isinstance(p.grad, Tensor) or p.grad.shape != p.shape:
+                raise GradientError(
+                    f"step: a parameter of shape {p.shape} has a gradient of "
+                    f"{f'shape {p.grad.shape}' if isinstance(p.grad, Tensor) else f'type {type(p.grad).__name__}'}; "
+                    "set .grad to a tensor of the parameter's shape, or leave it to backward()"
+                )
             g = p.grad.data if clip is None else clip(p.grad.data)
             if stretches and stretches[-1][0].stop == segment.start:
                 before, parts = stretches.pop()
@@ -81,6 +88,9 @@ class Update:
         outs = tuple(map(lift, outs if isinstance(outs, tuple) else (outs,)))
         self.formula = Formula(("w", "g", *slots, *self.numbers), outs, self.numbers)
         self._compiled: dict[str, Callable[..., None]] = {}  # by device
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_compiled": {}}  # machine code can't be copied
 
     def __call__(self, w: Array, g: Array, memory: Sequence[Array], numbers: dict[str, float]) -> None:
         """Flat arrays of one length; w and memory are overwritten."""

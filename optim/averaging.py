@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.dtypes import is_half
 from engine.errors import ArgumentError, ShapeError
 from engine.tensor import Tensor
 
@@ -39,7 +40,7 @@ class Averaged:
     def update(self) -> None:
         """Move the averages towards the weights; call it after each optimiser step (SWA: each epoch)."""
         if not self.averages:
-            self.averages = [np.array(p.data) for p in self.params]
+            self.averages = [_copy(p) for p in self.params]
         self.updates += 1
         numbers = {"keep": 1.0, "rate": self.rate(self.updates)}
         for a, p in zip(self.averages, self.params, strict=True):
@@ -97,6 +98,11 @@ class SWA(Averaged):
 
     def rate(self, n: int) -> float:
         return 1 / n
+
+
+def _copy(p: Tensor) -> np.ndarray:
+    """A first average, flat in memory. 16 bits are too few for small changes."""
+    return np.array(p.data, np.float32 if is_half(p.dtype) else p.dtype, order="C")
 
 
 def _write(params: Iterable[Tensor], values: Iterable[np.ndarray]) -> None:

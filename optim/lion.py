@@ -29,7 +29,7 @@ class Lion(Optimizer):
         self, params: Any = None, learning_rate: Any = 0.001, beta_1: float = 0.9, beta_2: float = 0.99, **options: Any
     ) -> None:
         super().__init__(params, learning_rate, **options)
-        self.beta_1, self.beta_2 = beta_1, beta_2
+        self.beta_1, self.beta_2 = self.checked("beta_1", beta_1), self.checked("beta_2", beta_2)
 
     def slots(self, group: Group) -> dict[str, float]:
         return {"m": 0.0}

@@ -18,8 +18,7 @@ from engine.errors import ArgumentError, GradientError, ShapeError
 from engine.tensor import Tensor
 
 from .arena import Arena, State, Update
-from .schedules import Schedule
-from .schedules import get as get_schedule
+from .schedules import Schedule, get as get_schedule
 
 
 class Group:
@@ -102,6 +101,14 @@ class Optimizer(config.Configurable, family="optimizer"):
     def value(self, group: Group, name: str) -> Any:
         """A hyper-parameter of a group."""
         return group.options.get(name, getattr(self, name))
+
+    def checked(self, name: str, value: float) -> float:
+        """A hyper-parameter that can be one: epsilon is 0 or more, the others are shares of the old value, below 1."""
+        if name == "epsilon" and not 0 <= value < math.inf:
+            raise ArgumentError(f"{self.name}: epsilon is a small number of 0 or more, got {value!r}")
+        if name != "epsilon" and not 0 <= value < 1:
+            raise ArgumentError(f"{self.name}: {name} is the share of the old value, 0 <= {name} < 1, got {value!r}")
+        return value
 
     # -------------------------------------------------------------------------------------------- a step
     def step(self) -> None:
@@ -200,6 +207,8 @@ class Optimizer(config.Configurable, family="optimizer"):
             raise ArgumentError(f"{self.name}: a group has the unknown option {sorted(unknown)}; it may have {known}")
         if "learning_rate" in options:
             options["learning_rate"] = self._checked_rate(options["learning_rate"])
+        for name in options.keys() & set(self.hyper):
+            self.checked(name, options[name])
         members = entry["params"]
         return Group(_unique([members] if isinstance(members, Tensor) else members), options)
 
@@ -226,7 +235,12 @@ class Optimizer(config.Configurable, family="optimizer"):
             return get_schedule(rate)
         if callable(rate):
             return rate
-        rate = float(rate)
+        try:
+            rate = float(rate)
+        except (TypeError, ValueError):
+            raise ArgumentError(
+                f"{type(self).__name__}: learning_rate is a number or a schedule, got {rate!r}"
+            ) from None
         if not (rate >= 0 and math.isfinite(rate)):
             raise ArgumentError(
                 f"{type(self).__name__}: learning_rate is a number of 0 or more, or a schedule, got {rate}"

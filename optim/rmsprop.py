@@ -39,7 +39,8 @@ class RMSprop(Optimizer):
         **options: Any,
     ) -> None:
         super().__init__(params, learning_rate, **options)
-        self.rho, self.momentum, self.epsilon, self.centered = rho, momentum, epsilon, centered
+        self.rho, self.momentum = self.checked("rho", rho), self.checked("momentum", momentum)
+        self.epsilon, self.centered = self.checked("epsilon", epsilon), centered
 
     def slots(self, group: Group) -> dict[str, float]:
         return {"v": 0.0} | ({"a": 0.0} if self.centered else {}) | ({"b": 0.0} if self.momentum else {})

@@ -163,8 +163,11 @@ class CosineDecay(Schedule):
 
 
 class CosineDecayRestarts(Schedule):
-    """Cosine decays one after the other, the k-th t_mul^k times as long and m_mul^k times as high as the first.
+    r"""Cosine decays one after the other, the k-th t_mul^k times as long and m_mul^k times as high as the first.
 
+    .. math:: r = r_0 \bigl((1 - \alpha) \, \mathrm{m\_mul}^k \, \tfrac12 (1 + \cos(\pi s_k / T_k)) + \alpha\bigr)
+
+    with s_k, of T_k, the steps since the k-th restart: α r_0 is the floor of all of them.
     [Loshchilov and Hutter, ICLR 2017, "SGDR", (5)]
     """
 
@@ -182,10 +185,11 @@ class CosineDecayRestarts(Schedule):
             raise ArgumentError(f"CosineDecayRestarts: t_mul is 1 or more, got {t_mul}: the restarts would pile up")
 
     def __call__(self, step: int) -> float:
-        begin, length, high = 0.0, float(self.first_decay_steps), self.initial_learning_rate
+        begin, length, high = 0.0, float(self.first_decay_steps), 1.0
         while step >= begin + length:
             begin, length, high = begin + length, length * self.t_mul, high * self.m_mul
-        return _cosine(high, self.alpha * high, (step - begin) / length)
+        part = (1 - self.alpha) * _cosine(high, 0.0, (step - begin) / length) + self.alpha
+        return self.initial_learning_rate * part
 
 
 class WarmUp(Schedule):
@@ -227,9 +231,9 @@ class OneCycle(Schedule):
         start = self.max_learning_rate / self.div_factor
         last = self.total_steps - 1
         peak = self.pct_start * self.total_steps - 1
-        if step <= peak:
+        if step < peak:
             return _cosine(start, self.max_learning_rate, step / peak)
-        return _cosine(self.max_learning_rate, start / self.final_div_factor, (step - peak) / max(last - peak, 1e-12))
+        return _cosine(self.max_learning_rate, start / self.final_div_factor, (step - peak) / (last - peak))
 
 
 # ------------------------------------------------------------------------------------------------ by what happens

@@ -384,6 +384,33 @@ def test_swa_is_the_mean_and_ema_follows() -> None:
     np.testing.assert_allclose(p.numpy(), expected, rtol=1e-12)
 
 
+def test_averages_of_half_precision_are_kept_in_float32() -> None:
+    p = leaf(np.ones(3), np.float16)
+    ema = EMA([p], decay=0.999)
+    ema.updates = 20_000  # past the start, where the decay is smaller
+    ema.update()
+    p.data[...] = 2.0
+    for _ in range(2000):
+        ema.update()
+    np.testing.assert_allclose(ema.averages[0], 2 - 0.999**2000, rtol=1e-4)  # 16 bits would stop at 1.51
+
+
+def test_averages_can_be_pickled_and_copied() -> None:
+    p = leaf(draw(5))
+    ema = EMA([p], decay=0.5)
+    ema.update()
+    for again in (pickle.loads(pickle.dumps(ema)), copy.deepcopy(ema)):
+        again.params[0].data[...] = 3.0
+        again.update()
+        np.testing.assert_allclose(again.averages[0], p.numpy() + (3.0 - p.numpy()) * again.rate(2), rtol=1e-6)
+
+
+def step_with(gradient) -> None:
+    p = leaf(np.ones(3), np.float32)
+    p.grad = gradient
+    SGD([p]).step()
+
+
 # ------------------------------------------------------------------------------------------------ errors
 @pytest.mark.parametrize(
     ("bad", "message"),
@@ -394,6 +421,14 @@ def test_swa_is_the_mean_and_ema_follows() -> None:
         (lambda: Adam(clipnorm=-1), r"Adam: clipnorm is a number of 0 or more, or None, got -1"),
         (lambda: Adam(clipnorm=1, clipvalue=1), r"give only one of clipnorm, clipvalue and global_clipnorm"),
         (lambda: SGD(momentum=2.0), r"SGD: momentum is the share of the last step that is kept, 0 to 1, got 2.0"),
+        (lambda: Adam(beta_1=1.0), r"Adam: beta_1 is the share of the old value, 0 <= beta_1 < 1, got 1.0"),
+        (lambda: Lion([{"params": [leaf([1.0])], "beta_2": 2}]), r"Lion: beta_2 is the share .* got 2"),
+        (lambda: RMSprop(epsilon=-1e-7), r"RMSprop: epsilon is a small number of 0 or more, got -1e-07"),
+        (lambda: Adadelta(rho=-1), r"Adadelta: rho is the share of the old value, 0 <= rho < 1, got -1"),
+        (lambda: Adagrad(initial_accumulator_value=-1), r"Adagrad: initial_accumulator_value is a sum of squares"),
+        (lambda: SGD(learning_rate="fast"), r"SGD: learning_rate is a number or a schedule, got 'fast'"),
+        (lambda: step_with(Tensor(np.ones(2))), r"parameter of shape \(3,\) has a gradient of shape \(2,\); set"),
+        (lambda: step_with(np.ones(3)), r"parameter of shape \(3,\) has a gradient of type ndarray"),
         (lambda: SGD([1.0]), r"SGD: params are tensors or dicts with 'params', got float"),
         (lambda: SGD([leaf([1.0]) * 2]), r"SGD: a tensor made by an op can't be learnt"),
         (lambda: SGD([{"params": [leaf([1.0])], "beta": 1}]), r"a group has the unknown option \['beta'\]"),

@@ -66,6 +66,12 @@ def test_restarts_begin_anew_higher_or_lower_and_longer() -> None:
     assert s.CosineDecayRestarts(1.0, 5, t_mul=1.0)(10_000) == 1.0
 
 
+def test_the_floor_of_restarts_is_alpha_of_the_first_rate() -> None:
+    r = s.CosineDecayRestarts(0.1, 3, t_mul=1.0, m_mul=0.5, alpha=0.1)
+    ends = [r(3 * k) for k in range(4)]
+    np.testing.assert_allclose(ends, [0.1 * (0.9 * 0.5**k + 0.1) for k in range(4)], rtol=1e-12)
+
+
 def test_warm_up_is_a_straight_line_to_where_the_schedule_begins() -> None:
     schedule = s.WarmUp(s.ExponentialDecay(0.8, 10, 0.5), 4, start_learning_rate=0.4)
     np.testing.assert_allclose([schedule(n) for n in range(6)], [0.4, 0.5, 0.6, 0.7, 0.8, 0.8 * 0.5**0.1])
@@ -77,6 +83,10 @@ def test_one_cycle_rises_once_and_falls_to_almost_nothing() -> None:
     rates = [schedule(n) for n in range(100)]
     assert rates[0] == pytest.approx(1 / 25) and rates[29] == pytest.approx(1.0) and rates[99] == pytest.approx(4e-6)
     assert np.argmax(rates) == 29 and (np.diff(rates[:30]) > 0).all() and (np.diff(rates[29:]) < 0).all()
+
+
+def test_one_cycle_may_begin_at_its_peak() -> None:
+    assert s.OneCycle(1.0, 10, pct_start=0.1)(0) == 1.0
 
 
 def test_one_cycle_is_torch_s() -> None:
