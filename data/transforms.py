@@ -36,8 +36,7 @@ Transform = Callable[[NDArray[Any], Rng], NDArray[Any]]
 def flip(batch: NDArray[Any], which: ArrayLike = True, axis: str = "horizontal") -> NDArray[Any]:
     """Mirror the images that `which` (N,) marks: "horizontal" swaps left and right, "vertical" top and bottom."""
     batch = _images("flip", batch)
-    if axis not in ("horizontal", "vertical"):
-        raise ArgumentError(f'flip: axis={axis!r} must be "horizontal" or "vertical".')
+    _axis("flip", axis)
     chosen = np.broadcast_to(np.asarray(which, bool), len(batch))
     mirrored = batch[chosen, :, ::-1] if axis == "horizontal" else batch[chosen, ::-1]
     out = batch.copy()
@@ -225,6 +224,11 @@ class RandomFlip:
     axis: str = "horizontal"
     probability: float = 0.5
 
+    def __post_init__(self) -> None:
+        _axis("RandomFlip", self.axis)
+        if not 0 <= self.probability <= 1:
+            raise ArgumentError(f"RandomFlip: probability={self.probability} must lie in 0..1.")
+
     def __call__(self, batch: NDArray[Any], rng: Rng) -> NDArray[Any]:
         return flip(batch, rng.random(len(batch)) < self.probability, self.axis)
 
@@ -235,6 +239,13 @@ class RandomShift:
 
     pixels: int
     fill: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.pixels, (int, np.integer)) or self.pixels < 0:
+            raise ArgumentError(
+                f"RandomShift: pixels={self.pixels!r} must be a whole number of at least 0. For parts of a pixel use "
+                "RandomAffine(shift=...)."
+            )
 
     def __call__(self, batch: NDArray[Any], rng: Rng) -> NDArray[Any]:
         down, right = rng.integers(-self.pixels, self.pixels, (2, len(batch)), endpoint=True)
@@ -259,6 +270,9 @@ class RandomScale:
     low: float
     high: float
     fill: float = 0.0
+
+    def __post_init__(self) -> None:
+        _factors("RandomScale", self.low, self.high)
 
     def __call__(self, batch: NDArray[Any], rng: Rng) -> NDArray[Any]:
         return scale(batch, rng.uniform(self.low, self.high, len(batch)), self.fill)
@@ -308,6 +322,9 @@ class RandomAffine:
     shear: float = 0.0
     fill: float = 0.0
 
+    def __post_init__(self) -> None:
+        _factors("RandomAffine", *self.scale)
+
     def __call__(self, batch: NDArray[Any], rng: Rng) -> NDArray[Any]:
         degrees, shear, down, right = rng.uniform(-1, 1, (4, len(batch)))
         return affine(
@@ -325,10 +342,22 @@ class RandomAffine:
 
 
 def _images(name: str, batch: NDArray[Any]) -> NDArray[Any]:
+    if not isinstance(batch, np.ndarray):
+        raise ShapeError(f"{name}: images come as an array (N,H,W,C), met a {type(batch).__name__}. Use np.stack.")
     if batch.ndim != 4:
         hint = " Add the channel axis: batch[..., None]." if batch.ndim == 3 else ""
         raise ShapeError(f"{name}: images come as (N,H,W,C), met shape {batch.shape}.{hint}")
     return batch
+
+
+def _axis(name: str, axis: str) -> None:
+    if axis not in ("horizontal", "vertical"):
+        raise ArgumentError(f'{name}: axis={axis!r} must be "horizontal" or "vertical".')
+
+
+def _factors(name: str, low: float, high: float) -> None:
+    if not 0 < low <= high < np.inf:
+        raise ArgumentError(f"{name}: factors run from low to high, 0 < low <= high, met {low} and {high}.")
 
 
 def _numbers(name: str, value: ArrayLike, n: int) -> NDArray[np.float64]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from data import transforms as T
 from engine.errors import ArgumentError, DTypeError, ShapeError
@@ -256,6 +255,12 @@ def test_normalize():
             DTypeError,
             "pixels of dtype uint8 cannot be blended. Put Norm",
         ),
+        (lambda b: T.flip(b.tolist()), ShapeError, "flip: images come as an array (N,H,W,C), met a list. Use np.stack"),
+        (lambda b: T.RandomFlip("up"), ArgumentError, "RandomFlip: axis='up' must be"),
+        (lambda b: T.RandomFlip(probability=3), ArgumentError, "RandomFlip: probability=3 must lie in 0..1"),
+        (lambda b: T.RandomShift(-1), ArgumentError, "RandomShift: pixels=-1 must be a whole number of at least 0"),
+        (lambda b: T.RandomScale(2, 1), ArgumentError, "RandomScale: factors run from low to high, 0 < low <= high"),
+        (lambda b: T.RandomAffine(scale=(0, 1)), ArgumentError, "RandomAffine: factors run from low to high"),
         (lambda b: T.Normalize(0, 0), ArgumentError, "Normalize: std=0 must be above 0"),
     ],
 )
