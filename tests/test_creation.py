@@ -201,7 +201,7 @@ def test_bad_arguments_are_named(call, error, message):
         (lambda t: t + None, engine.DTypeError, "add: an input is None; give a tensor, an array or a number"),
         (lambda t: t == None, engine.DTypeError, "equal: an input is None"),  # noqa: E711
         (lambda t: t.astype("uint8") + 300, engine.DTypeError, "300 out of bounds for uint8; cast the tensor"),
-        (lambda t: t.astype("uint8") + 300, engine.DTypeError, "add: .*300 out of bounds for uint8; cast the"),
+        (lambda t: t.reshape("ab"), engine.ShapeError, "reshape and permute_dims take integers, or one tuple of them"),
         (lambda t: t.reshape(2.0), engine.ShapeError, r"take integers, or one tuple of them; got \(2.0,\)"),
     ],
 )
