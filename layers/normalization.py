@@ -46,7 +46,8 @@ class BatchNormalization(Layer):
         super().__init__(**options)
         if not 0 <= momentum <= 1:
             raise ArgumentError(f"BatchNormalization: momentum is a share of the old value, 0 to 1, got {momentum}")
-        self.axis, self.momentum, self.epsilon, self.center, self.scale = axis, momentum, epsilon, center, scale
+        self.axis, self.momentum, self.center, self.scale = axis, momentum, center, scale
+        self.epsilon = _variance("BatchNormalization", epsilon)
         self.beta_initializer = initializers.get(beta_initializer)
         self.gamma_initializer = initializers.get(gamma_initializer)
         self.moving_mean_initializer = initializers.get(moving_mean_initializer)
@@ -110,7 +111,7 @@ class LayerNormalization(Layer):
     ) -> None:
         super().__init__(**options)
         self.axis = axis if isinstance(axis, int) else tuple(axis)
-        self.epsilon, self.center, self.scale = epsilon, center, scale
+        self.epsilon, self.center, self.scale = _variance("LayerNormalization", epsilon), center, scale
         self.beta_initializer = initializers.get(beta_initializer)
         self.gamma_initializer = initializers.get(gamma_initializer)
         self.beta_regularizer = regularizers.get(beta_regularizer)
@@ -130,7 +131,17 @@ class LayerNormalization(Layer):
             self.needs.channels = shape[0]
 
     def call(self, x: Tensor) -> Tensor:
-        return ops.layer_norm(x, self.gamma, self.beta, axis=self.axis, eps=self.epsilon)
+        axes = normalize_axes(self.title, self.axis, x.ndim)
+        last = tuple(range(x.ndim - len(axes), x.ndim))
+        x = x if axes == last else ops.moveaxis(x, source=axes, destination=last)  # the op takes the last ones
+        y = ops.layer_norm(x, self.gamma, self.beta, axis=last, eps=self.epsilon)
+        return y if axes == last else ops.moveaxis(y, source=last, destination=axes)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return tuple(input_shape)
+
+
+def _variance(who: str, epsilon: float) -> float:
+    if not epsilon >= 0:
+        raise ArgumentError(f"{who}: epsilon is a small variance, 0 or more, got {epsilon}")
+    return epsilon

@@ -146,6 +146,18 @@ def test_layer_normalization() -> None:
     assert LayerNormalization(axis=(1, 2))(x).shape == x.shape
 
 
+@pytest.mark.parametrize("axis", [1, -2, (2, 1), (1, 3), [3]])
+def test_layer_normalization_over_any_axes(axis) -> None:
+    x, layer = draw(2, 3, 4, 5), LayerNormalization(axis=axis)
+    layer.build((None, 3, 4, 5))
+    layer.set_weights([draw(*w.shape, at=f"w{i}") for i, w in enumerate(layer.get_weights())])
+    axes = tuple(sorted(a % 4 for a in np.atleast_1d(axis)))
+    sides = [n if a in axes else 1 for a, n in enumerate(x.shape)]
+    gamma, beta = (w.reshape(sides) for w in layer.get_weights())
+    expected = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + 1e-3) * gamma + beta
+    np.testing.assert_allclose(layer(x).numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_embedding_reads_rows_and_its_gradient_adds_them_up() -> None:
     layer = Embedding(6, 2)
     ids = np.array([[0, 5], [5, 5]])
@@ -611,6 +623,8 @@ def test_a_composite_finds_its_shape_by_trying() -> None:
         (lambda: Add()([draw(2, 3), draw(2, 4)]), ShapeError, r"axis -1 has the lengths \[3, 4\]; they must"),
         (lambda: Concatenate()([draw(2, 3), draw(3, 3)]), ShapeError, r"can't be joined along axis -1"),
         (lambda: BatchNormalization(axis=1)(draw(2, 3, 4)), ArgumentError, r"channels are the last axis here"),
+        (lambda: BatchNormalization(epsilon=-1), ArgumentError, r"BatchNormalization: epsilon is a small variance, 0"),
+        (lambda: LayerNormalization(epsilon=-1), ArgumentError, r"LayerNormalization: epsilon is a small variance, 0"),
         (lambda: InputLayer((4,))(draw(2, 3)), ShapeError, r"expected \(None, 4\), got \(2, 3\); None is any length"),
         (lambda: Layer()(draw(1)), NotImplementedError, r"Layer defines no call\(self, x\)"),
         (lambda: Dense(3).count_params(), NotBuiltError, r"call build\(input_shape\) of its layer or model"),
