@@ -6,8 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from engine.errors import DTypeError, ShapeError
 from engine.kernels.cpu import jit, threads
@@ -201,3 +200,10 @@ def panel_product(tile: Tile, dtype, name):
         sweep(a, rows, cols, depth, packed, step, start, keep, floor, c, c_rows, number_at(block, 19), n)
 
     return kernel(panel, f"panel_{name}_{words.size}")
+
+
+def test_a_long_sum_keeps_its_small_terms():
+    """Blocks are summed on their own: one running float32 sum of these four million terms would stop at 384,525."""
+    n = 4_000_000
+    y = matmul(np.full((1, n), 0.1, np.float32), np.ones((n, 1), np.float32))
+    np.testing.assert_allclose(y, [[n * 0.1]], rtol=1e-4)

@@ -2,12 +2,15 @@ r"""The one inner loop of convolution and matrix product: a tile of C that never
 
     C[r, n] = start[r, n] + Sum(k, A[r, k] * B[k, n]),    r < MR rows, n < NR columns
 
+    acc = 0
     for k in 0 .. K-1:                                  # the only loop; everything below is unrolled
         b[0 .. NV-1] = B[k, :]                          # (NR,) as NV vectors of L lanes
         for r in 0 .. MR-1:
             a = A[r, k] in every lane                   # one number, broadcast
             for v in 0 .. NV-1:
                 acc[r, v] = a * b[v] + acc[r, v]        # one fused multiply-add on L lanes
+    C = start + acc                                     # a block of k is summed on its own: the rounding error grows
+                                                        # with the blocks and their number, not with their product
 
 Registers (float32): MR*NV sums, NV vectors of B, one broadcast a.
 
@@ -127,18 +130,14 @@ def make(dtype: Any, tile: Tile | None = None) -> Words:
             fma = fused(builder)
             a_row = [builder.add(a, load(builder, rows, r, I64)) for r in range(MR)]
             c_offset = [load(builder, c_rows, r, I64) for r in range(MR)]
-            initial = [
-                load(builder, builder.add(start, builder.and_(keep, c_offset[r])), v)
-                for r in range(MR)
-                for v in range(NV)
-            ]
+            nothing = ir.Constant(vector, [0.0] * L)
             before = builder.block
             body, after = builder.append_basic_block("depth"), builder.append_basic_block("write")
             builder.branch(body)
 
             builder.position_at_end(body)
             k, b = builder.phi(I64), builder.phi(I64)
-            sums = [builder.phi(vector) for _ in initial]
+            sums = [builder.phi(vector) for _ in range(MR * NV)]
             column = builder.load(pointer(builder, builder.add(cols, builder.shl(k, I64(3))), I64))
             b_k = [load(builder, b, v) for v in range(NV)]  # (NR,)
             new = []
@@ -147,7 +146,8 @@ def make(dtype: Any, tile: Tile | None = None) -> Words:
                 new += [builder.call(fma, [a_rk, b_k[v], sums[r * NV + v]]) for v in range(NV)]
             k_next, b_next = builder.add(k, I64(1)), builder.add(b, step)
             builder.cbranch(builder.icmp_signed("<", k_next, depth), body, after)
-            for phi, first, later in [(k, I64(0), k_next), (b, panel, b_next), *zip(sums, initial, new, strict=True)]:
+            begin = [nothing] * (MR * NV)
+            for phi, first, later in [(k, I64(0), k_next), (b, panel, b_next), *zip(sums, begin, new, strict=True)]:
                 phi.add_incoming(first, before)
                 phi.add_incoming(later, body)
 
@@ -155,7 +155,8 @@ def make(dtype: Any, tile: Tile | None = None) -> Words:
             least = splat(builder, floor)
             for r in range(MR):
                 for v in range(NV):
-                    value = new[r * NV + v]
+                    earlier = load(builder, builder.add(start, builder.and_(keep, c_offset[r])), v)
+                    value = builder.fadd(new[r * NV + v], earlier)
                     value = builder.select(builder.fcmp_ordered("<", value, least), least, value)  # a NaN stays
                     store(builder, value, builder.add(c, c_offset[r]), v)
             return context.get_dummy_value()
