@@ -9,15 +9,11 @@
 from . import schedules as schedules
 from .adadelta import Adadelta as Adadelta
 from .adagrad import Adagrad as Adagrad
-from .adam import Adam as Adam
-from .adam import AdamW as AdamW
-from .averaging import EMA as EMA
-from .averaging import SWA as SWA
-from .clip import clip_grad_norm_ as clip_grad_norm_
-from .clip import clip_grad_value_ as clip_grad_value_
+from .adam import Adam as Adam, AdamW as AdamW
+from .averaging import EMA as EMA, SWA as SWA
+from .clip import clip_grad_norm_ as clip_grad_norm_, clip_grad_value_ as clip_grad_value_
 from .lion import Lion as Lion
-from .optimizer import Optimizer as Optimizer
-from .optimizer import get as get
+from .optimizer import Optimizer as Optimizer, get as get
 from .rmsprop import RMSprop as RMSprop
 from .schedules import Schedule as Schedule
 from .sgd import SGD as SGD

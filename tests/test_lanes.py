@@ -13,8 +13,7 @@ import lane_polynomials
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from scipy import special
 
 import engine.ops  # noqa: F401

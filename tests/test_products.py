@@ -6,8 +6,7 @@ import string
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import engine
 from engine import Tensor, grad
