@@ -73,7 +73,8 @@ class Conv2D(Layer):
         self.kernel.declare((*self.kernel_size, C // self.groups, self.filters))
         self.needs.channels = C
 
-    def call(self, x: Tensor) -> Tensor:
+    def call(self, x: Tensor, activation: Any = None) -> Tensor:
+        activation = activation or self.activation
         how = {
             "stride": self.strides,
             "padding": self.padding,
@@ -82,11 +83,11 @@ class Conv2D(Layer):
         }
         if self.bias is None:
             z = ops.conv2d(x, self.kernel, **how)  # (N,H,W,C) * (kh,kw,C,F) -> (N,H',W',F)
-        elif self.activation is ops.relu:
+        elif activation is ops.relu:
             return ops.conv2d_bias_relu(x, self.kernel, self.bias, **how)  # one kernel
         else:
             z = ops.conv2d_bias(x, self.kernel, self.bias, **how)
-        return z if self.activation is None else self.activation(z)
+        return z if activation is None else activation(z)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         sides = window_shape(self, input_shape, self.kernel_size, self.strides, self.padding, self.dilation_rate)

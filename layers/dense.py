@@ -51,11 +51,12 @@ class Dense(Layer):
         self.kernel.declare((D, self.units))
         self.needs.channels = D
 
-    def call(self, x: Tensor) -> Tensor:
+    def call(self, x: Tensor, activation: Any = None) -> Tensor:
+        activation = activation or self.activation
         z = ops.matmul(x, self.kernel)  # (N,D) @ (D,U) -> (N,U)
         if self.bias is not None:
             z = z + self.bias  # (N,U) + (U,)
-        return z if self.activation is None else self.activation(z)
+        return z if activation is None else activation(z)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return (*input_shape[:-1], self.units)

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from engine import config
+from engine import config, ops
 from engine.errors import ArgumentError
 from engine.tensor import Tensor
 from layers import Activation, Conv2D, Dense, InputLayer, Layer, ReLU
@@ -26,12 +25,13 @@ class Sequential(Model):
 
     input_names = ("x",)
     output_names = ("y",)
+    fixed_layers = True
 
     def __init__(self, layers: Sequence[Any] | None = None, name: str | None = None, seed: int | None = None) -> None:
         self._layers: list[Layer] = []
         super().__init__(name=name, seed=seed)
         self._shapes: list[Any] = []  # before the first layer, after it, after the next ...
-        self._plan: list[Layer] = []
+        self._plan: list[tuple[Layer, Layer | None]] = []
         for layer in layers or []:
             self.add(layer)
 
@@ -59,7 +59,7 @@ class Sequential(Model):
             raise ArgumentError("Sequential.pop: there is no layer")
         layer = self._layers.pop()
         self._shapes = self._shapes[: len(self._layers) + 1]
-        self._plan = plan(self._layers)
+        self._plan, self._prepared = plan(self._layers), None
         return layer
 
     @property
@@ -81,11 +81,14 @@ class Sequential(Model):
                 layer.build(shape)
             shape = layer.compute_output_shape(shape)
             self._shapes.append(shape)
-        self.input_shapes, self._plan = [self._shapes[0]], plan(self._layers)
+        self.input_shapes, self._plan, self._prepared = [self._shapes[0]], plan(self._layers), None
 
     def call(self, x: Tensor) -> Tensor:
-        for layer in self._plan:
-            x = layer(x)
+        for layer, behind in self._plan:
+            fused = None if behind is None or layer.activation is not None else activation_of(behind)
+            x = layer(x) if fused is None else layer(x, activation=fused)
+            if behind is not None and fused is None:
+                x = behind(x)
         return x
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -122,21 +125,18 @@ class Sequential(Model):
         return model
 
 
-def plan(layers: Sequence[Layer]) -> list[Layer]:
-    """What runs: each layer; but a Dense or Conv2D without activation takes the one behind it along, in one kernel.
+def plan(layers: Sequence[Layer]) -> list[tuple[Layer, Layer | None]]:
+    """What runs: each layer; but a Dense or Conv2D takes the activation layer behind it along, in one kernel.
 
-    The twin that does so shares the parameters of the layer it stands for. Softmax and cross-entropy need no plan: the
-    loss finds the logits behind the probabilities (`layers.losses.logits_of`).
+    Whether it may (it has no activation of its own) is decided at each call. Softmax and cross-entropy need no plan:
+    the loss finds the logits behind the probabilities (`layers.losses.logits_of`).
     """
-    todo, chosen = list(layers), []
+    todo: list[Layer] = list(layers)
+    chosen: list[tuple[Layer, Layer | None]] = []
     while todo:
         layer = todo.pop(0)
-        behind = activation_of(todo[0]) if todo else None
-        if type(layer) in (Dense, Conv2D) and layer.activation is None and behind is not None:
-            layer = copy.copy(layer)
-            layer.activation = behind
-            todo.pop(0)
-        chosen.append(layer)
+        follows = type(layer) in (Dense, Conv2D) and bool(todo) and activation_of(todo[0]) is not None
+        chosen.append((layer, todo.pop(0) if follows else None))
     return chosen
 
 
@@ -145,4 +145,4 @@ def activation_of(layer: Layer) -> Any:
     if type(layer) is Activation:
         return layer.activation
     plain = type(layer) is ReLU and layer.max_value is None and layer.threshold == layer.negative_slope == 0.0
-    return Activation("relu").activation if plain else None
+    return ops.relu if plain else None

@@ -50,6 +50,8 @@ class Trainer:
     stop_training = False
     epoch = step = 0
     _regularized = _brought_parameters = False
+    _prepared: list[tuple[Any, Any]] | None = None  # what the last batch was like, while nothing else has changed
+    fixed_layers = False  # does the model say (by _prepared = None) when its layers change?
     _running: dict[str, Any] | None = None  # while fit runs: what a checkpoint needs besides the model
     _resume: dict[str, Any] | None = None  # what a checkpoint left for the next fit
 
@@ -71,7 +73,7 @@ class Trainer:
         self.optimizer = optim.get(optimizer)
         self._brought_parameters = bool(self.optimizer.groups)  # Adam(model.head.parameters()): those, and no others
         self.objective = Objective(loss, loss_weights, metrics, weighted_metrics)
-        self._resume = None
+        self._resume = self._prepared = None
 
     def warmup(self, batch_size: int = 32) -> None:
         """Compile what the first step would: takes one on zeros, with a copy of the model. For timings."""
@@ -292,7 +294,12 @@ class Trainer:
         self, where: str, step: Any, x: Any, y: Any, sample_weight: Any, class_weight: Any, as_dict: bool
     ) -> Any:
         x, y, weight = self._arrays(where, x, y, sample_weight, class_weight)
-        self._ready(where, Batches(nests.single(x), nests.single(y), len(x[0]), shuffle=False))
+        kind = [(a.shape[1:], a.dtype) for a in (*x, *y)]
+        if self._prepared == kind:  # as the batch before: only the targets' values are new
+            self.objective.check(where, y, self._output_shapes)
+        else:
+            self._ready(where, Batches(nests.single(x), nests.single(y), len(x[0]), shuffle=False))
+            self._prepared = kind if self.fixed_layers else None
         self.objective.reset()
         step(x, y, weight)
         logs = self.objective.results()
@@ -341,6 +348,7 @@ class Trainer:
         shapes = [part.shape for part in nests.flat(outputs)]
         self.objective.bind(self.output_names, y, shapes)
         self.objective.check(where, y, shapes)
+        self._output_shapes = shapes
         self._regularized = any(p.regularizer is not None for p in self.parameters())
         if not self._brought_parameters:
             self.optimizer.build(self.parameters())

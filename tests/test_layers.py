@@ -60,7 +60,7 @@ def draw(*shape: int, at: str = "x") -> np.ndarray:
     return Generator(23).at(at).normal(shape)
 
 
-class Net(Layer):
+class SmallNet(Layer):
     """Layers in a list, in a dict and as an attribute."""
 
     def __init__(self) -> None:
@@ -225,7 +225,7 @@ def test_activations_by_name_and_as_layers() -> None:
 
 # ------------------------------------------------------------------------------------------------ parameters
 def test_parameters_exist_before_they_have_values() -> None:
-    net = Net()
+    net = SmallNet()
     assert [path for path, _ in net.named_parameters()] == PATHS[:8]
     assert [path for path, _ in net.named_buffers()] == PATHS[8:]
     kernel = net.body[0].kernel
@@ -237,7 +237,7 @@ def test_parameters_exist_before_they_have_values() -> None:
 
 
 def test_initial_values_come_from_seed_and_path_not_from_the_order_of_building() -> None:
-    one, other = Net(), Net()
+    one, other = SmallNet(), SmallNet()
     one.set_seed(9)
     other.set_seed(9)
     other._settle()
@@ -251,7 +251,7 @@ def test_initial_values_come_from_seed_and_path_not_from_the_order_of_building()
         one.body[0].kernel.numpy(),
         layers.initializers.GlorotUniform()((3, 3, 1, 4), np.float32, Generator(9).at("body.0.kernel")),
     )
-    third = Net()
+    third = SmallNet()
     third.set_seed(10)
     third(IMAGES)
     assert not np.array_equal(third.body[0].kernel.numpy(), one.body[0].kernel.numpy())
@@ -312,7 +312,7 @@ def test_manual_seed_makes_models_repeatable_and_distinct() -> None:
 
 
 def test_building_on_a_shape_is_building_on_data() -> None:
-    one, other = Net(), Net()
+    one, other = SmallNet(), SmallNet()
     for net in (one, other):
         net.set_seed(2)
     one.build((None, 8, 8, 1))
@@ -384,11 +384,11 @@ def test_a_parameter_by_itself() -> None:
 
 # ------------------------------------------------------------------------------------------------ state
 def test_state_goes_from_one_model_to_another() -> None:
-    one, other = Net(), Net()
+    one, other = SmallNet(), SmallNet()
     one(IMAGES)
     assert other.load_state_dict(one.state_dict()) == ([], [])  # not even built
     np.testing.assert_array_equal(one.eval()(IMAGES).numpy(), other.eval()(IMAGES).numpy())
-    third = Net()
+    third = SmallNet()
     third(IMAGES)
     third.set_weights(one.get_weights())
     np.testing.assert_array_equal(one(IMAGES).numpy(), third.eval()(IMAGES).numpy())
@@ -418,7 +418,7 @@ def test_a_description_of_another_version_says_what_does_not_fit() -> None:
 
 
 def test_a_state_that_does_not_fit_changes_nothing_and_lists_every_name() -> None:
-    net = Net()
+    net = SmallNet()
     net(IMAGES)
     before, wrong = net.state_dict(), net.state_dict()
     del wrong["norm.gamma"]
@@ -439,23 +439,23 @@ def test_a_state_that_does_not_fit_changes_nothing_and_lists_every_name() -> Non
 
 
 def test_copies_and_pickles_are_models_of_their_own() -> None:
-    net = Net()
+    net = SmallNet()
     net(IMAGES)
     for again in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
         np.testing.assert_array_equal(again(IMAGES, training=False).numpy(), net(IMAGES, training=False).numpy())
         again.body[0].kernel.assign(np.zeros((3, 3, 1, 4)))
         assert net.body[0].kernel.numpy().any()
-    unbuilt = pickle.loads(pickle.dumps(Net()))
+    unbuilt = pickle.loads(pickle.dumps(SmallNet()))
     assert unbuilt(IMAGES).shape == (5, 3)
 
 
 def test_a_run_goes_on_bit_for_bit_from_its_random_state() -> None:
-    net = Net()
+    net = SmallNet()
     net(IMAGES)
     saved, random = net.state_dict(), net.random_state()
     expected = net(IMAGES).numpy()
     assert list(random) == ["body.3.masks"]
-    again = Net()
+    again = SmallNet()
     again.build((None, 8, 8, 1))
     again.load_state_dict(saved)
     again.load_random_state(random)
@@ -465,7 +465,7 @@ def test_a_run_goes_on_bit_for_bit_from_its_random_state() -> None:
 
 
 def test_freezing_stops_learning_and_thawing_starts_it() -> None:
-    net = Net()
+    net = SmallNet()
     net(IMAGES)
     net.body[0].freeze()
     ops.sum(net(IMAGES) ** 2).backward()
@@ -478,7 +478,7 @@ def test_freezing_stops_learning_and_thawing_starts_it() -> None:
 
 
 def test_modes_reach_every_layer() -> None:
-    net = Net()
+    net = SmallNet()
     assert net.training and net.body[3].training
     net.eval()
     assert not net.norm.training and not net.heads["left"].training
@@ -488,13 +488,13 @@ def test_modes_reach_every_layer() -> None:
 
 
 def test_counts() -> None:
-    net = Net()
+    net = SmallNet()
     net(IMAGES)
     assert net.count_params() == sum(p.size for p in net.weights) == 40 + 111 + 74 + 12
 
 
 def test_training_leaves_no_garbage() -> None:
-    net = Net()
+    net = SmallNet()
 
     def step() -> None:
         ops.sum(net(IMAGES) ** 2).backward()
@@ -560,7 +560,7 @@ def test_a_user_s_class_does_not_take_the_place_of_ours() -> None:
     class Dense(Layer):
         pass
 
-    assert config.lookup(Layer, "Dense") is layers.Dense and config.lookup(Layer, "Net") is Net
+    assert config.lookup(Layer, "Dense") is layers.Dense and config.lookup(Layer, "SmallNet") is SmallNet
 
 
 # ------------------------------------------------------------------------------------------------ symbols
@@ -590,7 +590,7 @@ def test_unknown_sides_stay_unknown() -> None:
 
 
 def test_a_composite_finds_its_shape_by_trying() -> None:
-    net = Net()
+    net = SmallNet()
     assert net(Input((8, 8, 1))).shape == (None, 3) and net.count_params() == 237
     assert (net.norm.moving_mean.numpy() == 0).all()  # trying is not training
 
@@ -628,7 +628,7 @@ def test_a_composite_finds_its_shape_by_trying() -> None:
         (lambda: InputLayer((4,))(draw(2, 3)), ShapeError, r"expected \(None, 4\), got \(2, 3\); None is any length"),
         (lambda: Layer()(draw(1)), NotImplementedError, r"Layer defines no call\(self, x\)"),
         (lambda: Dense(3).count_params(), NotBuiltError, r"call build\(input_shape\) of its layer or model"),
-        (lambda: Net().state_dict(), NotBuiltError, r"call build\(input_shape\) of its layer or model"),
+        (lambda: SmallNet().state_dict(), NotBuiltError, r"call build\(input_shape\) of its layer or model"),
         (lambda: Dense(2).set_weights([np.zeros(2)]), ArgumentError, r"Dense 'dense' has 2 weights, got 1 arrays"),
     ],
 )
@@ -638,15 +638,15 @@ def test_errors(bad, error, message: str) -> None:
 
 
 def test_an_error_deep_inside_names_its_layers() -> None:
-    net = Net()
+    net = SmallNet()
     net(IMAGES)
     with pytest.raises(ChainRuleError) as error, no_grad():
         net(draw(5, 8, 8, 2))
-    assert error.value.__notes__ == ["in layer Conv2D 'body.0'", "in layer Net 'net'"]
+    assert error.value.__notes__ == ["in layer Conv2D 'body.0'", "in layer SmallNet 'small_net'"]
 
 
 def test_repr_shows_shapes_and_paths() -> None:
-    net = Net()
+    net = SmallNet()
     assert "body.0: Conv2D(filters=4, kernel_size=(3, 3), activation='relu'): kernel ?, bias (4,)" in repr(net)
     net(IMAGES)
     assert "heads.left: Dense(units=3): kernel (36, 3), bias (3,)" in repr(net)

@@ -8,9 +8,10 @@ import pickle
 import numpy as np
 import pytest
 
+import engine
 from engine import Tensor, no_grad, tensor
 from engine.errors import ArgumentError, NotBuiltError, ShapeError
-from engine.parameter import training_mode
+from engine.parameter import Parameter, training_mode
 from engine.random import manual_seed
 from layers import (
     Activation,
@@ -92,7 +93,7 @@ def test_the_plan_computes_what_the_layers_do(activation, first):
     """Dense and Conv2D take the activation behind them along: the same numbers, gradients and parameters."""
     model = Sequential([first(), copy.deepcopy(activation)], seed=1)
     fused = type(activation) is Activation or (type(activation) is ReLU and activation.max_value is None)
-    assert len(model._plan) == (1 if fused else 2)
+    assert [behind is not None for _, behind in model._plan] == ([True] if fused else [False, False])
     x = rows(5, *model.input_shape[1:])
     w = rows(*model(x).shape)
     gradients = []
@@ -322,3 +323,14 @@ def test_the_zoo_has_the_documents_networks(name, parameters, shape):
     assert model.count_params() == parameters
     probabilities = model.predict(rows(2, *shape))
     assert probabilities.shape == (2, 10) and probabilities.sum(1) == pytest.approx(1)
+
+
+def test_a_layer_changed_after_the_build_is_the_layer_that_computes():
+    """The plan holds the layers themselves: a new kernel, or an activation given later, is seen at the next call."""
+    model = Sequential([Dense(3, input_shape=(4,)), Activation("relu")])
+    x = rows(2, 4)
+    model.layers[0].kernel = Parameter(np.zeros((4, 3), np.float32))
+    np.testing.assert_array_equal(model(x).numpy(), 0)
+    model.layers[0].bias.assign(np.full(3, -1, np.float32))
+    model.layers[0].activation = engine.abs
+    np.testing.assert_array_equal(model(x).numpy(), 1)
