@@ -64,7 +64,9 @@ def torch_network(network: str):  # noqa: ANN201
         "mnist_cnn_small": lambda: nn.Sequential(
             *conv(1, 32), pool, nn.Flatten(), *dense(5408, 128), nn.Linear(128, 10)
         ),
-        "mnist_mlp": lambda: nn.Sequential(nn.Flatten(), *dense(784, 512), *dense(512, 512), nn.Linear(512, 10)),
+        "mnist_mlp": lambda: nn.Sequential(
+            nn.Flatten(), *dense(784, 512), nn.Dropout(0.2), *dense(512, 512), nn.Dropout(0.2), nn.Linear(512, 10)
+        ),
     }[network]()
 
 

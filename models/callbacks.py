@@ -57,14 +57,12 @@ class CSVLogger(Callback):
         if self.append and self.filename.exists():
             with open(self.filename, newline="") as file:
                 self.fields = next(csv.reader(file, delimiter=self.separator), [])
-        else:
-            self.filename.write_text("")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         row = {"epoch": epoch} | {name: v for name, v in (logs or {}).items() if isinstance(v, (int, float))}
-        new = not self.fields
+        new = not self.fields  # an older file stays until this run has something to say
         self.fields = self.fields or list(row)
-        with open(self.filename, "a", newline="") as file:
+        with open(self.filename, "w" if new else "a", newline="") as file:
             writer = csv.DictWriter(file, self.fields, "", "ignore", delimiter=self.separator)
             if new:
                 writer.writeheader()

@@ -25,7 +25,10 @@ def arrays(where: str, argument: str, given: Any, names: Sequence[str] | None, d
     out = []
     for i, part in enumerate(parts):
         name = f"{argument}[{i}]" if several else argument
-        array = part.numpy() if isinstance(part, Tensor) else np.asarray(part)
+        try:
+            array = part.numpy() if isinstance(part, Tensor) else np.asarray(part)
+        except ValueError:  # NumPy's word for it: an inhomogeneous shape
+            raise ShapeError(f"{where}: the rows of {name} differ in length; pad them, or cut them, to one") from None
         if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
             raise DTypeError(
                 f"{where}: {name} has dtype {array.dtype}, but a model takes numbers: convert it, and give all rows "
@@ -35,7 +38,7 @@ def arrays(where: str, argument: str, given: Any, names: Sequence[str] | None, d
             raise DataError(
                 f"{where}: {name} holds no rows, its shape is {array.shape}: check the filter or the path that made it"
             )
-        check_finite(array, name)
+        check_finite(array, f"{where}: {name}")
         out.append(array.astype(dtype) if array.dtype.kind == "f" and array.dtype != dtype else array)
     lengths = {len(a) for a in out}
     if len(lengths) > 1:

@@ -65,7 +65,7 @@ def info() -> None:
         import platformdirs
 
         from data import files
-        from engine import OPS, DeviceError, get_backend
+        from engine import OPS, DataError, DeviceError, get_backend
         from models.saving import versions
 
         for name, version in versions().items():
@@ -79,7 +79,10 @@ def info() -> None:
                 print(f"{device:10} {error}")
         print(f"{'ops':10} {len(OPS)}")
         print(f"{'cache':10} {platformdirs.user_cache_dir('chainrule', appauthor=False)}")
-        print(f"{'data':10} {files.given_folder('mnist') or files.cache_folder('mnist')}")
+        try:
+            print(f"{'data':10} {files.given_folder('mnist') or files.cache_folder('mnist')}")
+        except DataError as error:
+            print(f"{'data':10} {error}")
 
 
 @contextmanager
@@ -89,9 +92,14 @@ def one_line_errors() -> Iterator[None]:
 
     try:
         yield
-    except (ChainRuleError, OSError) as error:  # OSError: a folder that can't be made, a full disk
+    except ChainRuleError as error:
         print(f"chainrule: {' '.join(str(error).split())}", file=sys.stderr)
         raise typer.Exit(2) from None
+    except OSError as error:  # a folder that can't be made, a full disk
+        where = f"'{error.filename}': " if error.filename else ""
+        print(f"chainrule: {where}{error.strerror or error}; choose another folder with --out", file=sys.stderr)
+        raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        print("chainrule: interrupted; the last complete epoch is in the checkpoint", file=sys.stderr)
+        said = "interrupted; model.safetensors in --out is of the last complete epoch, if there was one"
+        print(f"chainrule: {said}", file=sys.stderr)
         raise typer.Exit(130) from None

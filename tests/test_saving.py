@@ -370,11 +370,13 @@ made().fit(X, Y, epochs=10**6, callbacks=ModelCheckpoint({str(path)!r}, save_fre
     for kill in range(6):
         run = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
         try:
-            seen = path.stat().st_mtime_ns if path.exists() else 0
             deadline = time.monotonic() + 60
-            while not path.exists() or path.stat().st_mtime_ns == seen:
-                assert run.poll() is None and time.monotonic() < deadline
-                time.sleep(0.005)
+            seen = path.stat().st_mtime_ns if path.exists() else 0
+            for _ in range(kill + 1):  # so many saves, whatever the machine's speed, and a moment more
+                while not path.exists() or path.stat().st_mtime_ns == seen:
+                    assert run.poll() is None and time.monotonic() < deadline
+                    time.sleep(0.002)
+                seen = path.stat().st_mtime_ns
             time.sleep(0.004 * kill)
         finally:
             run.send_signal(signal.SIGKILL)

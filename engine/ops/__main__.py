@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import textwrap
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -29,6 +30,10 @@ def describe(op: Op) -> str:
         lines += ["definition", f"    {op.latex or '(made of other ops)'}"]
         if op.signature is not None:
             lines += ["shapes", f"    {op.signature.text}"]
+        rule = getattr(op, "rule", None)
+        if rule is not None:
+            code = textwrap.dedent(inspect.getsource(rule)).splitlines()
+            lines += ["derivative, as it runs", *(f"    {line}" for line in code)]
     if op.note.why:
         lines += ["why", f"    {op.note.why}"]
     if op.note.special:

@@ -1,6 +1,6 @@
 r"""Convolution of images, channels last. Three ops, each of which is the others' derivative:
 
-    y  = conv2d(x, w)                      y[n,i,j,f] = Σ_{u,v,c} x[n, s·i+u, s·j+v, c] w[u,v,c,f]
+    y  = conv2d(x, w)                      y[n,i,j,f] = Σ_{u,v,c} x[n, s·i + d·u - p, t·j + e·v - q, c] w[u,v,c,f]
     x̄  = conv2d_input_gradient(ȳ, w)       the same sum, read for x
     w̄  = conv2d_weight_gradient(x, ȳ)      the same sum, read for w
 
@@ -133,7 +133,9 @@ def _sample_rectified(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
 def conv2d(x: Array, w: Array, *, stride: Any = 1, padding: Any = "valid", dilation: Any = 1, groups: int = 1) -> Array:
     r"""Slide filters over images: (N,H,W,C), (kh,kw,C/G,F) -> (N,H',W',F).
 
-    .. math:: y_{nijf} = \sum_{u,v,c} x_{n,\, s i + d u - p,\, t j + e v - q,\, c} \, w_{uvcf}
+    .. math:: y_{nijf} = \sum_{u,v,c} x_{n,\, s i + d u - p,\, t j + e v - q,\, K \lfloor f / M \rfloor + c} \, w_{uvcf}
+
+    with stride (s, t), dilation (d, e), padding (p, q) above and left, K = C/G channels and M = F/G filters a group.
 
     stride, dilation: a number, or a pair (height, width). padding: "valid" (none), "same" (H' = ⌈H/s⌉), a number, a
     pair, or ((top, bottom), (left, right)). groups: channels and filters are cut into so many parts, each on its own.
