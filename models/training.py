@@ -297,6 +297,7 @@ class Trainer:
         kind = [(a.shape[1:], a.dtype) for a in (*x, *y)]
         if self._prepared == kind:  # as the batch before: only the targets' values are new
             self.objective.check(where, y, self._output_shapes)
+            self._take_parameters()
         else:
             self._ready(where, Batches(nests.single(x), nests.single(y), len(x[0]), shuffle=False))
             self._prepared = kind if self.fixed_layers else None
@@ -349,9 +350,14 @@ class Trainer:
         self.objective.bind(self.output_names, y, shapes)
         self.objective.check(where, y, shapes)
         self._output_shapes = shapes
-        self._regularized = any(p.regularizer is not None for p in self.parameters())
+        self._take_parameters()
+
+    def _take_parameters(self) -> None:
+        """What the layers hold is what the optimiser holds, or it says so: a layer may have been given a new one."""
+        parameters = self.parameters()
+        self._regularized = any(p.regularizer is not None for p in parameters)
         if not self._brought_parameters:
-            self.optimizer.build(self.parameters())
+            self.optimizer.build(parameters)
 
     def _built_for(self, where: str, x: Sequence[np.ndarray]) -> None:
         if not self.built:

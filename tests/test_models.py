@@ -334,3 +334,16 @@ def test_a_layer_changed_after_the_build_is_the_layer_that_computes():
     model.layers[0].bias.assign(np.full(3, -1, np.float32))
     model.layers[0].activation = engine.abs
     np.testing.assert_array_equal(model(x).numpy(), 1)
+
+
+def test_a_parameter_given_between_two_batches_is_not_silently_left_out():
+    model = Sequential([Dense(3, input_shape=(4,))], seed=1)
+    model.compile("sgd", "mse")
+    x, y = rows(8, 4), rows(8, 3)
+    model.train_on_batch(x, y)
+    model.layers[0].kernel = Parameter(np.zeros((4, 3), np.float32))
+    with pytest.raises(ArgumentError, match="SGD: it has other parameters already; make a new optimiser for these"):
+        model.train_on_batch(x, y)
+    model.compile("sgd", "mse")
+    model.train_on_batch(x, y)
+    assert np.any(model.layers[0].kernel.numpy())
