@@ -1,0 +1,104 @@
+"""Memory for large results is used again, and never while somebody still looks at it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import threading
+
+import numpy as np
+import pytest
+
+from engine.kernels.cpu import buffers
+from engine.kernels.cpu.buffers import LEAST, cached_bytes, empty, empty_cache
+
+BIG = (LEAST // 4, 3)
+
+
+@pytest.fixture(autouse=True)
+def fresh_shelves():
+    gc.collect()
+    empty_cache()
+    yield
+    empty_cache()
+
+
+@pytest.mark.parametrize("shape", [BIG, LEAST, (0, 5), (), (2, 3)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8, np.bool_])
+def test_it_is_an_array_as_np_empty_makes_it(shape, dtype):
+    x = empty(shape, dtype)
+    like = np.empty(shape, dtype)
+    assert (x.shape, x.dtype, x.strides) == (like.shape, like.dtype, like.strides)
+    assert x.flags.c_contiguous and x.flags.writeable and x.flags.aligned
+    x[...] = 1
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(x)), x)
+
+
+def test_large_memory_starts_at_a_cache_line():
+    assert all(empty(BIG, np.float32).ctypes.data % 64 == 0 for _ in range(5))
+
+
+def test_memory_comes_back_when_the_last_view_is_gone():
+    x = empty(BIG, np.float32)
+    place, view = x.ctypes.data, x[1:].T
+    del x
+    assert cached_bytes() == 0
+    assert empty(BIG, np.float32).ctypes.data != place  # somebody still looks
+    del view
+    assert cached_bytes() > 0
+    assert empty(BIG, np.float32).ctypes.data == place
+
+
+def test_arrays_in_use_never_share_memory():
+    rng = np.random.default_rng(0)
+    alive: list[tuple[int, np.ndarray]] = []
+    for number in range(300):
+        x = empty(int(rng.integers(LEAST, 2 * LEAST)), np.uint8)
+        x[...] = number % 251
+        alive.append((number % 251, x))
+        if len(alive) > 20:
+            alive.pop(int(rng.integers(len(alive))))
+        assert all((y == value).all() for value, y in alive)
+
+
+def test_what_waited_longest_is_freed_when_there_is_too_much(monkeypatch):
+    monkeypatch.setattr(buffers, "KEPT", 4 * LEAST)
+    arrays = [empty(LEAST, np.uint8) for _ in range(10)]
+    del arrays
+    assert 0 < cached_bytes() <= 4 * LEAST
+    big = empty(8 * LEAST, np.uint8)
+    del big
+    assert cached_bytes() == 0  # larger than all that may wait
+    assert empty(LEAST, np.uint8).size == LEAST
+
+
+def test_threads_share_the_shelves():
+    wrong = []
+
+    def work(value: int) -> None:
+        for _ in range(300):
+            x = empty(BIG, np.float32)
+            x[...] = value
+            if not (x == value).all():
+                wrong.append(value)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_has_shelves_of_its_own():
+    x = empty(BIG, np.float32)
+    x[...] = 1
+    child = os.fork()
+    if child == 0:
+        y = empty(BIG, np.float32)
+        y[...] = 2
+        os._exit(0 if (x == 1).all() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert (x == 1).all()
