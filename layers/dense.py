@@ -53,9 +53,12 @@ class Dense(Layer):
 
     def call(self, x: Tensor, activation: Any = None) -> Tensor:
         activation = activation or self.activation
-        z = ops.matmul(x, self.kernel)  # (N,D) @ (D,U) -> (N,U)
-        if self.bias is not None:
-            z = z + self.bias  # (N,U) + (U,)
+        if self.bias is None:
+            z = ops.matmul(x, self.kernel)  # (N,D) @ (D,U) -> (N,U)
+        elif activation is ops.relu:
+            return ops.linear_relu(x, self.kernel, self.bias)  # one kernel
+        else:
+            z = ops.linear(x, self.kernel, self.bias)  # (N,D) @ (D,U) + (U,) -> (N,U)
         return z if activation is None else activation(z)
 
     def compute_output_shape(self, input_shape: Any) -> Any:

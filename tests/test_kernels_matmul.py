@@ -78,6 +78,18 @@ def test_out_receives_the_result_and_nothing_beside_it(dtype):
     assert (buffer[:64] == 7).all() and (buffer[-64:] == 7).all()
 
 
+@given(sides, sides, sides, st.sampled_from(DTYPES), st.integers(0, 2**32 - 1))
+def test_a_bias_and_relu_ride_along(M, K, N, dtype, seed):
+    rng = np.random.default_rng(seed)
+    a, b, bias = draw(rng, (M, K), dtype), draw(rng, (K, N), dtype), draw(rng, (N,), dtype)
+    a64, b64 = a.astype(np.float64), b.astype(np.float64)
+    z = a64 @ b64 + bias
+    bound = (K + 1) * np.finfo(dtype).eps * (np.abs(a64) @ np.abs(b64) + np.abs(bias))
+    assert (np.abs(matmul(a, b, bias=bias) - z) <= bound).all()
+    assert (np.abs(matmul(a, b, bias=bias, relu=True) - np.maximum(z, 0)) <= bound).all()
+    assert (np.abs(matmul(a, b, relu=True) - np.maximum(a64 @ b64, 0)) <= bound).all()
+
+
 @pytest.mark.skipif(threads.MAX_THREADS < 2, reason="one core")
 @pytest.mark.parametrize("shape", [(128, 784, 512), (1000, 300, 40), (33, 1000, 700)])
 def test_same_bits_on_one_and_two_threads(shape):

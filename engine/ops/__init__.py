@@ -157,7 +157,12 @@ from .sorting import (
     unique_counts as unique_counts,
     unique_values as unique_values,
 )
-from .matmul import matmul as matmul, matrix_product as matrix_product
+from .matmul import (
+    matrix_product as matrix_product,
+    matmul as matmul,
+    linear as linear,
+    linear_relu as linear_relu,
+)
 from .linalg import matrix_transpose as matrix_transpose, vecdot as vecdot, outer as outer, tensordot as tensordot
 from .einsum import einsum as einsum
 from .softmax import (
@@ -177,6 +182,7 @@ from .loss import (
 )
 from .embedding import embedding as embedding, embedding_gradient as embedding_gradient
 from .dropout import dropout as dropout
+from .attention import attention as attention, attention_weights as attention_weights
 from .norm import (
     rms_norm as rms_norm,
     layer_norm as layer_norm,

@@ -1,6 +1,7 @@
 r"""Products of matrices: y_{nk} = Σ_j a_{nj} b_{jk}. Every dense layer, every attention score.
 
-`matrix_product` is the op; `matmul` brings vectors and stacks of matrices into its form.
+`matrix_product` is the op; `matmul` brings vectors and stacks of matrices into its form. `linear` and `linear_relu` are
+a dense layer in one kernel.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from ..op import composite, op
 from ..samples import Draw
 from ..shapes import Shape, broadcast_shapes, prod
 from ..tensor import Tensor
+from .activation import relu
 from .shape import reshape
 
 
@@ -135,3 +137,96 @@ def _without(x: Tensor, axis: int) -> Tensor:
     shape = list(x.shape)
     del shape[axis]
     return reshape(x, shape=tuple(shape))
+
+
+# ------------------------------------------------------------------------------------------------ a dense layer
+def _sample_linear(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
+    D, U = draw.integer(0, 4), draw.integer(1, 4)
+    return [draw.array((*draw.shape(0, 2), D)), draw.array((D, U)), draw.array((U,))], {}
+
+
+def _sample_rectified(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
+    """Each bias in the widest gap between its unit's sums, so that nothing lies near relu's kink."""
+    (x, w, _), params = _sample_linear(draw)
+    sums = np.sort(x.reshape(prod(x.shape[:-1]), x.shape[-1]) @ w, axis=0)  # (*B,D) @ (D,U) -> (N,U)
+    edges = np.concatenate([sums[:1] - 1, sums, sums[-1:] + 1]) if len(sums) else np.zeros((2, w.shape[1]))
+    at = np.diff(edges, axis=0).argmax(0)  # (U,)
+    every = np.arange(w.shape[1])
+    return [x, w, -(edges[at, every] + edges[at + 1, every]) / 2], params
+
+
+@op(
+    "linear",
+    shapes="x:(*B,D), w:(D,U), b:(U) -> y:(*B,U)",
+    definition="y[u] = b[u] + Sum(d, x[d] * w[d,u])",
+    composition=lambda x, w, b: matmul(x, w) + b,
+    why="the sum starts from the bias instead of from 0",
+    equations=("E1",),
+    samples=_sample_linear,
+    errors=[
+        (
+            lambda f: f(np.zeros((2, 3)), np.zeros((4, 2)), np.zeros(2)),
+            r"linear: w.shape\[0\] is 4, but D is 3 from x.shape\[1\]",
+        ),
+        (
+            lambda f: f(np.zeros((2, 3)), np.zeros((3, 2)), np.zeros(3)),
+            r"linear: b.shape\[0\] is 3, but U is 2 from w.shape\[1\]",
+        ),
+    ],
+)
+def linear(x: Array, w: Array, b: Array) -> Array:
+    r"""x w + b, a dense layer without activation, in one kernel: (*B,D), (D,U), (U,) -> (*B,U).
+
+    .. math:: y_u = b_u + \sum_d x_d w_{du}, \quad
+        \bar x = \bar y \, w^\top, \; \bar w = x^\top \bar y, \; \bar b = \sum_B \bar y
+
+    Raises ShapeError where a side differs.
+    """
+    return _affine(x, w, b, False)
+
+
+@linear.vjp
+def _(g, y, aux, x, w, b, *, needs):  # type: ignore[no-untyped-def]
+    b_bar = backend_of(g.data).kernel("bias", "bias_gradient")(g.data) if needs[2] else None  # (*B,U) -> (U,)
+    return *_affine_gradients(g.data, x, w, needs), b_bar
+
+
+@op(
+    "linear_relu",
+    shapes="x:(*B,D), w:(D,U), b:(U) -> y:(*B,U)",
+    definition="y[u] = max(0, b[u] + Sum(d, x[d] * w[d,u]))",
+    composition=lambda x, w, b: relu(matmul(x, w) + b),
+    why="bias and rectifier are applied while a tile of y is still in registers",
+    equations=("E1", "E14"),
+    samples=_sample_rectified,
+)
+def linear_relu(x: Array, w: Array, b: Array) -> Array:
+    r"""max(0, x w + b), a dense layer with relu, in one kernel: (*B,D), (D,U), (U,) -> (*B,U).
+
+    .. math:: y_u = \max\Bigl(0, b_u + \sum_d x_d w_{du}\Bigr)
+
+    Raises ShapeError where a side differs.
+    """
+    return _affine(x, w, b, True)
+
+
+@linear_relu.vjp
+def _(g, y, aux, x, w, b, *, needs):  # type: ignore[no-untyped-def]
+    # relu passes ȳ on where y > 0; every sample has the bias, so its cotangent is the sum over them
+    passed, b_bar = backend_of(y.data).kernel("bias", "rectified_gradient")(g.data, y.data)
+    return *_affine_gradients(passed, x, w, needs), b_bar
+
+
+def _affine(x: Array, w: Array, b: Array, relu: bool) -> Array:
+    rows = x.reshape(prod(x.shape[:-1]), x.shape[-1])  # (*B,D) -> (N,D)
+    y = backend_of(x).kernel("matmul", "matmul")(rows, w, bias=b, relu=relu)  # (N,D) @ (D,U) -> (N,U)
+    return y.reshape(*x.shape[:-1], w.shape[1])
+
+
+def _affine_gradients(g: Array, x: Any, w: Any, needs: Any) -> tuple[Any, Any]:
+    product = backend_of(g).kernel("matmul", "matmul")
+    D, U = w.shape
+    g = g.reshape(prod(x.shape[:-1]), U)  # (*B,U) -> (N,U)
+    x_bar = product(g, w.data.T).reshape(x.shape) if needs[0] else None  # (N,U) @ (U,D) -> (N,D)
+    w_bar = product(x.data.reshape(len(g), D).T, g) if needs[1] else None  # (D,N) @ (N,U) -> (D,U)
+    return x_bar, w_bar

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .buffers import empty
 from .jit import ENABLED, Kernel, kernel, number_at, view
 from .threads import launch
 from .vector import BYTES, choose, fill, load, positive, store
@@ -86,7 +87,7 @@ def rectified_gradient(g: Array, y: Array) -> tuple[Array, Array]:
     if not _fits(g) or g.dtype != y.dtype:
         return plain_rectified_gradient(g, y)
     rows, sums = _parts(g)
-    passed = np.empty(g.shape, g.dtype)
+    passed = empty(g.shape, g.dtype)
     g, y = np.ascontiguousarray(g), np.ascontiguousarray(y)
     launch(_kernels(g.itemsize)[1], len(sums), g, y, passed, sums, g.shape[-1], rows, g.size // g.shape[-1])
     return passed, sums.sum(0)
@@ -100,4 +101,4 @@ def _parts(g: Array) -> tuple[int, Array]:
     """Pixels of a part, and room for each part's sums: (parts,F)."""
     F = g.shape[-1]
     rows = max(1, PART // F)
-    return rows, np.empty((-(-g.size // (rows * F)), F), g.dtype)
+    return rows, empty((-(-g.size // (rows * F)), F), g.dtype)

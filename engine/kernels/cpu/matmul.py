@@ -6,6 +6,8 @@ r"""Matrix products: C[i,j] = Sum(k, A[i,k] * B[k,j]), cut into blocks that fit 
                 for i in 0, MR .. MC:                        # the micro-kernel: MR x NR sums in registers
                     C[i:i+MR, j:j+NR] += A[i:i+MR, k0:k0+KC] @ panel
 
+The first block of a sum starts from the bias, if there is one; the last ends with relu, if asked for: both while the
+numbers are in registers.
 The order of the sum over k depends on the shapes alone, so the bits don't depend on the number of threads. A transposed
 operand is another pair of strides, nothing is copied.
 """
@@ -20,6 +22,7 @@ import numpy as np
 
 from engine.errors import DTypeError, ShapeError
 
+from .buffers import empty
 from .jit import ENABLED, Kernel, kernel, number_at, stack, view
 from .microkernel import make, tile_shape
 from .threads import HEADER, address_of, job, run
@@ -46,13 +49,19 @@ def reference(a: Array, b: Array) -> Array:
 
 
 def matmul(
-    a: Array, b: Array, transpose_a: bool = False, transpose_b: bool = False, out: Array | None = None
+    a: Array,
+    b: Array,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    out: Array | None = None,
+    bias: Array | None = None,
+    relu: bool = False,
 ) -> Array:
     """(M,K) @ (K,N) -> (M,N), or (B,M,K) @ (B,K,N) -> (B,M,N), in float32 or float64.
 
     `transpose_a`, `transpose_b` swap the last two axes of an operand before the product. Any strides will do. A
     two-dimensional operand beside a three-dimensional one is used for every item of the batch. `out`, if given, is
-    C-contiguous and receives the result.
+    C-contiguous and receives the result. `bias` (N,) is added to every row; `relu` then sets negative numbers to 0.
     Raises ShapeError where the inner sides differ, DTypeError for other or mixed dtypes.
     """
     if transpose_a:
@@ -61,15 +70,27 @@ def matmul(
         b = b.swapaxes(-1, -2)
     shape, block = _plan(a.shape, a.strides, a.dtype.char, b.shape, b.strides, b.dtype.char)
     if out is None:
-        out = np.empty(shape, a.dtype)
+        out = empty(shape, a.dtype)
     elif out.shape != shape or out.dtype != a.dtype or not out.flags.c_contiguous:
         raise ShapeError(f"matmul: out is {out.dtype}{out.shape}; it must be {a.dtype}{shape} and C-contiguous")
     if block is None:
-        return np.matmul(a, b, out=out)
+        return _plain(a, b, bias, relu, out)
+    start = 0
+    if bias is not None:
+        bias = np.ascontiguousarray(bias, a.dtype)
+        start = address_of(bias)
     block = block[:]
-    block[HEADER : HEADER + 3] = array("q", (address_of(a), address_of(b), address_of(out)))
+    block[HEADER : HEADER + 5] = array("q", (address_of(a), address_of(b), address_of(out), start, relu))
     run(block)
     return out
+
+
+def _plain(a: Array, b: Array, bias: Array | None, relu: bool, out: Array) -> Array:
+    """The same in NumPy: where there is nothing to compile for."""
+    np.matmul(a, b, out=out)
+    if bias is not None:
+        out += bias
+    return np.maximum(out, 0, out=out) if relu else out
 
 
 Sides = tuple[int, ...]
@@ -103,7 +124,7 @@ def _plan(
     b_steps = [step // size for step in ((0,) * (3 - len(b_shape)) + b_strides)]
     B = batch[0] if batch else 1
     rows, row_blocks, columns, column_blocks = _blocks(B, M, K, N, size)
-    slots = [0, 0, 0, M, K, N, rows, row_blocks, columns, column_blocks, *a_steps, *b_steps]
+    slots = [0, 0, 0, 0, 0, M, K, N, rows, row_blocks, columns, column_blocks, *a_steps, *b_steps]
     return shape, job(_product(size), B * row_blocks * column_blocks, slots)
 
 
@@ -137,11 +158,12 @@ def _product(size: int) -> Kernel:
 
     def product(block, part):  # type: ignore[no-untyped-def]
         a, b, c = number_at(block, 0), number_at(block, 1), number_at(block, 2)
-        M, K, N = number_at(block, 3), number_at(block, 4), number_at(block, 5)
-        rows, row_blocks = number_at(block, 6), number_at(block, 7)
-        columns, column_blocks = number_at(block, 8), number_at(block, 9)
-        a_batch, a_i, a_k = number_at(block, 10), number_at(block, 11), number_at(block, 12)
-        b_batch, b_k, b_j = number_at(block, 13), number_at(block, 14), number_at(block, 15)
+        bias, relu = number_at(block, 3), number_at(block, 4)
+        M, K, N = number_at(block, 5), number_at(block, 6), number_at(block, 7)
+        rows, row_blocks = number_at(block, 8), number_at(block, 9)
+        columns, column_blocks = number_at(block, 10), number_at(block, 11)
+        a_batch, a_i, a_k = number_at(block, 12), number_at(block, 13), number_at(block, 14)
+        b_batch, b_k, b_j = number_at(block, 15), number_at(block, 16), number_at(block, 17)
 
         item, part = part // (row_blocks * column_blocks), part % (row_blocks * column_blocks)
         i0, j0 = part // column_blocks * rows, part % column_blocks * columns
@@ -162,13 +184,14 @@ def _product(size: int) -> Kernel:
             a_column[k] = k * a_k * size
 
         for k0 in range(0, K, KC):
-            depth, keep = min(KC, K - k0), -min(k0, 1)  # the first block starts from zeros, later ones from C
+            depth, keep = min(KC, K - k0), -min(k0, 1)  # the first block starts from one row, later ones from C
+            floor = dtype(0) if relu and k0 + KC >= K else no_floor
             for j in range(0, n, NR):
                 width = min(NR, n - j)
                 pack(b + (k0 * b_k + j * b_j) * size, b_k, b_j, depth, width, panel)  # (depth, NR)
                 tile_c = c + j * size
-                start = tile_c if keep else zeros
+                start = tile_c if keep else bias + (j0 + j) * size if bias else zeros
                 a_tile = a + k0 * a_k * size
-                sweep(a_tile, a_rows, a_columns, depth, panel, step, start, keep, no_floor, tile_c, c_rows, m, width)
+                sweep(a_tile, a_rows, a_columns, depth, panel, step, start, keep, floor, tile_c, c_rows, m, width)
 
     return kernel(product, f"matmul_float{8 * size}")
