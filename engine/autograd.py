@@ -15,7 +15,6 @@ again.
 from __future__ import annotations
 
 import heapq
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import changes
 from .backends import Array, backend_of
 from .errors import GradientError, ShapeError
 from .shapes import Shape, broadcast_axes
@@ -30,47 +30,43 @@ from .summation import total
 
 if TYPE_CHECKING:
     from .op import Op
-    from .tensor import Storage, Tensor
+    from .tensor import Tensor
 
-_recording: ContextVar[bool] = ContextVar("chainrule_recording", default=True)
-_anomaly: ContextVar[bool] = ContextVar("chainrule_anomaly", default=False)
-_clock = itertools.count()
+RECORDING, ANOMALY = 1, 2  # bits of the mode: are operations recorded, is every result searched for NaN?
+_mode: ContextVar[int] = ContextVar("chainrule_mode", default=RECORDING)
+mode = _mode.get  # of this thread or async task
 
 
 # ------------------------------------------------------------------------------------------------ modes
 def is_grad_enabled() -> bool:
     """Are operations recorded at the moment?"""
-    return _recording.get()
+    return bool(mode() & RECORDING)
 
 
 @contextmanager
-def _setting(variable: ContextVar[bool], value: bool) -> Iterator[None]:
-    token = variable.set(value)
+def _switched(bit: int, on: bool) -> Iterator[None]:
+    token = _mode.set(mode() | bit if on else mode() & ~bit)
     try:
         yield
     finally:
-        variable.reset(token)
+        _mode.reset(token)
 
 
 def no_grad() -> Any:
     """`with no_grad():` nothing is recorded. Also a decorator. Per thread and per async task."""
-    return _setting(_recording, False)
+    return _switched(RECORDING, False)
 
 
 def enable_grad() -> Any:
     """`with enable_grad():` recording, inside a `no_grad` block."""
-    return _setting(_recording, True)
+    return _switched(RECORDING, True)
 
 
 def detect_anomaly() -> Any:
     """`with detect_anomaly():` the first op whose forward or backward makes a NaN raises GradientError with its
     name.
     """
-    return _setting(_anomaly, True)
-
-
-def is_anomaly_detected() -> bool:
-    return _anomaly.get()
+    return _switched(ANOMALY, True)
 
 
 def check_finite_step(op: str, phase: str, array: Any) -> None:
@@ -88,49 +84,52 @@ class Node:
 
     parents   per input: the node that made it, the leaf tensor itself, or None where no gradient is wanted
     arrays    per input: its values if the vjp reads them, else None
-    metas     per input: (shape, dtype)
-    versions  (storage, version) of what was saved, to notice values changed in place
+    metas     per input: (shape, dtype), a number's dtype being None; or None if all are tensors like the result
+    y, aux    the result, if the vjp reads it, and what else the op kept
+    time      when it was made: a node is younger than its parents
     """
 
     __slots__ = (
-        "arrays",
-        "aux",
-        "hooks",
-        "metas",
-        "op",
-        "params",
-        "parents",
-        "shape",
-        "time",
-        "versions",
-        "y",
-        "__weakref__",
-    )
+        "arrays", "aux", "dtype", "hooks", "metas", "op", "params", "parents", "shape", "time", "y", "__weakref__",
+    )  # fmt: skip
 
     def __init__(
         self,
         op: Op,
         parents: Sequence[Node | Tensor | None],
-        arrays: Sequence[Array | None],
-        metas: Sequence[tuple[Shape, Any]],
+        arrays: Sequence[Any],
+        metas: Sequence[tuple[Shape, Any]] | None,
         params: dict[str, Any],
         y: Array | None,
         aux: Any,
-        versions: Sequence[tuple[Storage, int]],
         shape: Shape,
+        dtype: Any,
     ) -> None:
-        self.op, self.parents, self.arrays, self.metas, self.params = op, parents, arrays, metas, params
-        self.y, self.aux, self.versions, self.shape = y, aux, versions, shape
+        self.op = op
+        self.parents = parents
+        self.arrays = arrays
+        self.metas = metas
+        self.params = params
+        self.y = y
+        self.aux = aux
+        self.shape = shape
+        self.dtype = dtype
         self.hooks: list[Callable[[Tensor], Tensor | None]] | None = None
-        self.time = next(_clock)
+        self.time = changes.tick()
+
+    @property
+    def inputs(self) -> Sequence[tuple[Shape, Any]]:
+        """Shape and dtype of each input."""
+        return [(self.shape, self.dtype)] * len(self.parents) if self.metas is None else self.metas
 
     @property
     def freed(self) -> bool:
-        return self.metas is _FREED
+        return self.parents is _FREED
 
     def free(self) -> None:
         """Let go of everything saved. The parents go too, so a long chain is released link by link."""
-        self.parents, self.arrays, self.metas, self.versions = (), (), _FREED, ()
+        self.parents = _FREED
+        self.arrays = ()
         self.y = self.aux = None
 
     def check(self) -> None:
@@ -140,12 +139,11 @@ class Node:
                 f"backward through '{self.op.name}' a second time: its graph was freed by the first; "
                 "pass retain_graph=True to the earlier call if you need both"
             )
-        for storage, version in self.versions:
-            if storage.version != version:
+        for array in (*self.arrays, self.y):
+            if hasattr(array, "strides") and changes.changed(array, self.time):
                 raise GradientError(
-                    f"'{self.op.name}' needs a value of shape {self.shape} that was changed in place after it was used "
-                    f"(version {storage.version}, saved at {version}); change a copy (t.clone()), "
-                    "or write where(...) or scatter instead of t[idx] = v"
+                    f"'{self.op.name}' needs a value of shape {array.shape} that was changed in place after it was "
+                    "used; change a copy (t.clone()), or write where(...) or scatter instead of t[idx] = v"
                 )
 
     def __repr__(self) -> str:
@@ -169,27 +167,35 @@ def _walk(
     wanted = None if targets is None else {id(t.node or t) for t in targets}
     useful = None if wanted is None else _leading_to([t.node for t, _ in roots], wanted)
     bar: dict[int, Any] = {}  # id of a node or leaf -> its cotangent so far: array, or Tensor under create_graph
+    sums: set[int] = set()  # whose cotangent is a sum that was made here: the next term is added in place
     leaves: dict[int, Tensor] = {}
     heap: list[tuple[int, Node]] = []
     kept: dict[int, Any] = {}
 
     def give(receiver: Node | Tensor, g: Any) -> None:
         key = id(receiver)
-        if isinstance(receiver, Node):
-            if useful is not None and key not in useful:
-                return
-            if key not in bar:
+        before = bar.get(key)
+        if before is None:
+            if type(receiver) is Node:
+                if useful is not None and key not in useful:
+                    return
                 heapq.heappush(heap, (-receiver.time, receiver))
-        elif wanted is not None and key not in wanted:
-            return
+            elif wanted is not None and key not in wanted:
+                return
+            else:
+                leaves[key] = receiver  # type: ignore[assignment]
+            bar[key] = g
+        elif create_graph or key not in sums:
+            bar[key] = _plus(before, g)
+            sums.add(key)
         else:
-            leaves[key] = receiver
-        bar[key] = _plus(bar[key], g) if key in bar else g
+            before += g
 
     for tensor, g in roots:
         if tensor.node is not None or tensor.requires_grad:
             give(tensor.node or tensor, g)
-    with _setting(_recording, create_graph):
+    with _switched(RECORDING, create_graph):
+        anomaly = mode() & ANOMALY
         while heap:
             node = heapq.heappop(heap)[1]
             g = bar.pop(id(node))
@@ -199,14 +205,18 @@ def _walk(
                 kept[id(node)] = g
                 if not _behind(node, useful, wanted):
                     continue
-            node.check()
+            if changes.last > node.time or node.parents is _FREED:
+                node.check()
             cotangents = node.op.pull(node, g, create_graph)
-            for parent, meta, x_bar in zip(node.parents, node.metas, cotangents, strict=True):
-                if parent is not None and x_bar is not None:
-                    x_bar = _fit(x_bar, meta, node.op.name)
-                    if _anomaly.get():
-                        check_finite_step(node.op.name, "backward", x_bar.data if create_graph else x_bar)
-                    give(parent, x_bar)
+            metas = node.metas
+            for i, (parent, x_bar) in enumerate(zip(node.parents, cotangents, strict=True)):
+                if parent is None or x_bar is None:
+                    continue
+                if metas is not None:
+                    x_bar = _fit(x_bar, metas[i], node.op.name)
+                if anomaly:
+                    check_finite_step(node.op.name, "backward", x_bar.data if create_graph else x_bar)
+                give(parent, x_bar)
             if not retain_graph:
                 node.free()
     for key, leaf in leaves.items():

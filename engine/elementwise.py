@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import expr
-from .autograd import Node, check_finite_step, is_anomaly_detected, is_grad_enabled
+from .autograd import ANOMALY, RECORDING, Node, check_finite_step, mode
 from .backends import backend_of, get_backend
 from .dtypes import bool_, default_dtype, int64, is_float, promote
 from .errors import ArgumentError, DTypeError, ShapeError
@@ -41,6 +41,7 @@ class ElementwiseOp(Op):
         self.differentiable = any(v is not None for v in atom.vjp)
         self.plain = result not in ("bool", "integer") and not condition  # dtypes need no thought if all are one float
         self._forward_kernels: dict[str, Callable[..., Any]] = {}
+        self._attempt: Callable[[list[Any]], Any] | None = None  # the CPU kernel's short way
         self._pullers: dict[str, list[Callable[[tuple[Any, ...]], Any] | None]] = {}
 
     # -- the formulas, traced when first wanted
@@ -89,45 +90,54 @@ class ElementwiseOp(Op):
             args, params = self._bind(args, params)
         arrays: list[Any] = []
         tensors: list[Tensor | None] = []
-        plain, wanted, dtype = self.plain, False, None
-        for a in args:  # the common case in one pass: tensors of one float dtype on the CPU, and Python numbers
-            if isinstance(a, Tensor) and type(a.data) is np.ndarray:
-                data = a.data
-                if dtype is None:
-                    dtype = data.dtype
-                plain = plain and data.dtype is dtype
-                arrays.append(data)
+        wanted = False
+        for a in args:
+            if isinstance(a, Tensor):
+                arrays.append(a.data)
                 tensors.append(a)
                 wanted = wanted or a.requires_grad
-            elif type(a) is float or type(a) is int:
+            else:
                 arrays.append(a)
                 tensors.append(None)
-            else:
-                plain = False
-                break
-        device = "cpu"
-        if not plain or dtype is None or dtype.kind != "f":
+        y = self._usual(arrays, params)  # tensors of one float dtype and Python numbers, in one attempt
+        if y is None:
             if any(type(a) is Sym for a in args):
                 return expr.make(self.name, *args, *params.values())  # type: ignore[return-value]
             if any(a is None for a in args):
                 raise DTypeError(f"{self.name}: an input is None; give a tensor, an array or a number")
             arrays, tensors, device, wanted = unwrap(self.name, args)
             arrays = self._promoted(arrays, device)
+            y = self._computed(arrays, params, device)
+        now = mode()
+        if now & ANOMALY:
+            check_finite_step(self.name, "forward", y)
+        if wanted and now & RECORDING and self.differentiable and is_float(y.dtype):
+            return record(self, y, None, arrays, tensors, params, self.keep, self.keep_y)
+        return Tensor(y)
+
+    def _usual(self, arrays: list[Any], params: dict[str, Any]) -> Any:
+        """The result, if the kernel knows these arrays for what it meets all the time; else None."""
+        if self._attempt is None:
+            return None
+        try:
+            return self._attempt([*arrays, *params.values()] if params else arrays)
+        except (ValueError, OverflowError):  # to be explained with care
+            return None
+
+    def _computed(self, arrays: list[Any], params: dict[str, Any], device: str) -> Any:
+        """The result by this device's kernel."""
         kernel = self._forward_kernels.get(device)
         if kernel is None:
             kernel = self._forward_kernels[device] = get_backend(device).compile(self.forward)
+            if self.plain:
+                self._attempt = getattr(kernel, "usual", None)
         try:
-            y = kernel(*arrays, *params.values()) if params else kernel(*arrays)
+            return kernel(*arrays, *params.values())
         except ValueError as problem:
             raise self._explained(problem, arrays) from None
         except OverflowError as problem:
             remedy = "cast the tensor to a wider dtype, e.g. .astype('float32')"
             raise DTypeError(f"{self.name}: {problem}; {remedy}") from None
-        if is_anomaly_detected():
-            check_finite_step(self.name, "forward", y)
-        if wanted and self.differentiable and is_float(y.dtype) and is_grad_enabled():
-            return record(self, y, None, arrays, tensors, params, self.keep, self.keep_y)
-        return Tensor(y)
 
     def _bind(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Inputs and complete parameters; parameters may come by position, after the inputs."""
@@ -218,7 +228,10 @@ class ElementwiseOp(Op):
         kernel = get_backend(device).compile(formula)
         order = ("g", *self.inputs, *self.params, "y")
         slots = [order.index(n) for n in formula.inputs]
-        return lambda values: kernel(*[values[k] for k in slots])
+        if len(slots) == 1:
+            return lambda values: kernel(values[0])
+        pick = operator.itemgetter(*slots)
+        return lambda values: kernel(*pick(values))
 
     # -- words
     @property

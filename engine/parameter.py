@@ -194,7 +194,7 @@ class Parameter(Tensor):
         else:
             self.data = np.array(new, self._dtype, order="C")
             self._declared = new.shape
-        self.storage.bump()
+        self.mark_changed()
 
     # -------------------------------------------------------------------------------------------- copies
     def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:

@@ -16,7 +16,7 @@ from .dtypes import canonical, default_dtype
 from .errors import DeviceError, DTypeError
 from .samples import Domain, Draw, Kink
 from .shapes import Shape, Signature
-from .tensor import Storage, Tensor
+from .tensor import Tensor
 
 OPS: dict[str, Op] = {}
 
@@ -149,36 +149,32 @@ def record(
 ) -> Tensor:
     """The result as a tensor with its node on the tape."""
     out = Tensor(y, True)
+    shape, dtype = y.shape, y.dtype
     parents: list[Node | Tensor | None] = []
-    saved: list[Array | None] = []
-    metas: list[tuple[Shape, Any]] = []
-    versions: list[tuple[Storage, int]] = []
+    saved: list[Any] = []
+    alike = True
     for a, t, k in zip(arrays, tensors, keep, strict=True):
         if t is None:
             parents.append(None)
-            metas.append((np.shape(a), getattr(a, "dtype", None)))
+            alike = False
         else:
-            parents.append(_source(t) if t.requires_grad else None)
-            metas.append((a.shape, t.data.dtype))
-            if k:
-                storage = t.storage
-                versions.append((storage, storage.version))
+            parents.append((t.node or t) if t.requires_grad else None)
+            alike = alike and a.shape == shape and t.data.dtype is dtype
         saved.append(a if k else None)
-    if keep_y:
-        versions.append((out.storage, 0))
-    out.node = Node(op, parents, saved, metas, params, y if keep_y else None, aux, versions, y.shape)
+    metas = None if alike else [_meta(a, t) for a, t in zip(arrays, tensors, strict=True)]
+    out.node = Node(op, parents, saved, metas, params, y if keep_y else None, aux, shape, dtype)
     return out
 
 
-def _source(t: Tensor) -> Node | Tensor:
-    """Where a cotangent of t goes: the node that made it, or the leaf itself."""
-    return t if t.node is None else t.node
+def _meta(a: Any, t: Tensor | None) -> tuple[Shape, Any]:
+    """Shape and dtype of an input: the dtype it came with, which its cotangent must have."""
+    return (np.shape(a), getattr(a, "dtype", None)) if t is None else (a.shape, t.data.dtype)
 
 
 def rebuild(node: Node, create_graph: bool) -> list[Any]:
     """The inputs a vjp sees: with their graph under create_graph, else bare tensors; a stub where nothing was kept."""
     inputs: list[Any] = []
-    for parent, array, (shape, dtype) in zip(node.parents, node.arrays, node.metas, strict=True):
+    for parent, array, (shape, dtype) in zip(node.parents, node.arrays, node.inputs, strict=True):
         if array is None:
             inputs.append(Unkept(shape, dtype) if dtype is not None else None)
         elif dtype is None:  # a Python scalar

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .autograd import Node, check_finite_step, enable_grad, grad, is_anomaly_detected, is_grad_enabled
+from .autograd import ANOMALY, RECORDING, Node, check_finite_step, enable_grad, grad, mode
 from .backends import Array, get_backend
 from .dtypes import bool_, default_dtype, float32, int64, is_float, is_half, promote
 from .errors import ArgumentError
@@ -70,9 +70,10 @@ class StructuralOp(Op):
             y, aux = out if isinstance(out, tuple) else (out, None)
         if type(y) is not np.ndarray and not hasattr(y, "__cuda_array_interface__"):
             y = np.asarray(y)
-        if is_anomaly_detected():
+        now = mode()
+        if now & ANOMALY:
             check_finite_step(self.name, "forward", y)
-        if wanted and self.differentiable and is_float(y.dtype) and is_grad_enabled():
+        if wanted and self.differentiable and now & RECORDING and is_float(y.dtype):
             keep = [self.composition is not None or n in self.saves for n in self._input_names(len(arrays))]
             result = record(self, y, aux, arrays, tensors, params, keep, "y" in self.saves)
         else:

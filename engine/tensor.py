@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import autograd
+from . import autograd, changes
 from .backends import Array, backend_of, get_backend
 from .dtypes import canonical, default_dtype, is_float
 from .errors import DTypeError, GradientError, IndexRangeError, ShapeError
@@ -28,9 +28,6 @@ class Storage:
     def __init__(self) -> None:
         self.version = 0
         self.views: list[weakref.ref[Tensor]] | None = None
-
-    def bump(self) -> None:
-        self.version += 1
 
 
 class Tensor:
@@ -88,6 +85,11 @@ class Tensor:
         if self._storage is None:
             self._storage = Storage()
         return self._storage
+
+    def mark_changed(self) -> None:
+        """Say that the values were written to in place: graphs that saved the old ones refuse to use the new."""
+        self.storage.version += 1
+        changes.mark(self.data)
 
     def share_storage(self, base: Tensor) -> None:
         """Declare that this tensor is a view of `base`."""
@@ -466,7 +468,7 @@ class Tensor:
             raise kind(
                 f"setitem: can't write values of shape {value.shape} into {self.shape} at [{index!r}]: {e}"
             ) from None
-        self.storage.bump()
+        self.mark_changed()
         if new is not None:
             self.node, self.requires_grad = new.node, True
 

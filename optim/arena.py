@@ -42,6 +42,7 @@ class Arena:
         self.views = []
         for p, state, segment in zip(params, states, self.segments, strict=True):
             self.data[segment] = p.data.reshape(-1)
+            p.mark_changed()  # a graph that saved the old memory must not outlive the step that moves it
             p.data = self.data[segment].reshape(p.shape)
             self.views.append(p.data)
             for name, buffer in self.slots.items():
@@ -70,7 +71,7 @@ class Arena:
                 stretches.append((slice(before.start, segment.stop), [*parts, g.reshape(-1)]))
             else:
                 stretches.append((segment, [g.reshape(-1)]))
-            p.storage.bump()
+            p.mark_changed()
         for stretch, parts in stretches:
             np.concatenate(parts, out=self.grad[stretch])
         return [stretch for stretch, _ in stretches]

@@ -108,4 +108,4 @@ def _copy(p: Tensor) -> np.ndarray:
 def _write(params: Iterable[Tensor], values: Iterable[np.ndarray]) -> None:
     for p, v in zip(params, values, strict=True):
         p.data[...] = v
-        p.storage.bump()
+        p.mark_changed()

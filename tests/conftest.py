@@ -30,8 +30,7 @@ def no_leaked_state():
 
 def _state():
     return {
-        "recording": autograd.is_grad_enabled(),
-        "anomaly": autograd.is_anomaly_detected(),
+        "mode": autograd.mode(),
         "dtype": dtypes.default_dtype(),
         "errstate": np.geterr(),
         "ops": len(engine.OPS),

@@ -225,9 +225,7 @@ def test_a_value_saved_before_the_change_is_noticed():
     t = x * 3.0
     y = (t * t).sum()
     t[0] = 5.0
-    with pytest.raises(
-        GradientError, match=r"'multiply' needs a value .* changed in place .*version 1, saved at 0.*clone"
-    ):
+    with pytest.raises(GradientError, match=r"'multiply' needs a value of shape \(2,\) .* changed in place .*clone"):
         y.backward()
     t = x * 3.0
     t[0] = 5.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -14,10 +15,12 @@ import numpy as np
 from ..dtypes import bool_, float32, is_half, promote
 from ..errors import ArgumentError
 from ..formula import Formula
+from ..kernels.cpu import buffers
 from ..kernels.cpu.lane_ufunc import PARALLEL_FROM, gather_team
 from .protocol import Array
 
 ndarray = np.ndarray
+LARGE = buffers.LEAST // 4  # elements: from here on memory is used again, and cores share the work
 X86 = platform.machine() in ("x86_64", "AMD64")  # elsewhere lanes leave floating-point warnings to be silenced here
 
 
@@ -94,16 +97,40 @@ class Elementwise:
         self._usual: Callable[..., Any] | None = None  # of these, the one for inputs that are all float32
 
     def __call__(self, *xs: Any) -> Array:
+        y = self.usual(xs)
+        if y is not None:
+            return y
+        run = self.lanes(xs)
+        if run is None:
+            y = self.numpy(xs)(*xs)
+        else:
+            shape = np.broadcast_shapes(*[x.shape for x in xs if type(x) is ndarray])
+            large = math.prod(shape) >= LARGE
+            y = run(*xs, out=buffers.empty(shape, bool_ if run.types[0][-1] == "?" else float32)) if large else run(*xs)
+        return y if type(y) is ndarray else np.asarray(y)
+
+    def usual(self, xs: Sequence[Any]) -> Any:
+        """The result, if xs are small float32 arrays and Python numbers, met before; else None.
+
+        Each look at an array counts in a call of a microsecond.
+        """
         run = self._usual
-        for x in xs:  # the common case first: each look at an array counts in a call of a microsecond
-            if type(x) is not ndarray or x.dtype is not float32 or x.size >= PARALLEL_FROM:
-                run = None
         if run is None or _lowering != "lanes":
-            run = self.lanes(xs) or self.numpy(xs)
+            return None
+        arrays = False
+        for x in xs:
+            if type(x) is ndarray:
+                if x.dtype is not float32 or x.size >= LARGE:
+                    return None
+                arrays = True
+            elif type(x) is not float and type(x) is not int:
+                return None
+        if not arrays:
+            return None
         y = run(*xs)
         return y if type(y) is ndarray else np.asarray(y)
 
-    def lanes(self, xs: Sequence[Any]) -> Callable[..., Any] | None:
+    def lanes(self, xs: Sequence[Any]) -> Any:
         """The formula in SIMD lanes, if these inputs are float32, truth values and Python scalars."""
         truths, size, floats = [], 0, False
         for x in xs:
@@ -178,6 +205,7 @@ def _lane_function(formula: Formula, truths: tuple[bool, ...], flush: bool) -> C
         with np.errstate(all="ignore"):
             return run(*xs, **out)
 
+    quietly.types = run.types  # type: ignore[attr-defined]
     return quietly
 
 

@@ -41,7 +41,7 @@ def _newest_first(start: Node) -> list[Node]:
 
 def _call(n: Node, number: dict[int, int]) -> str:
     inputs = []
-    for parent, (shape, dtype) in zip(n.parents, n.metas, strict=True):
+    for parent, (shape, dtype) in zip(n.parents, n.inputs, strict=True):
         if isinstance(parent, Node):
             inputs.append(f"%{number[id(parent)]}")
         else:
