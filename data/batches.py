@@ -105,7 +105,7 @@ class Batches:
 
     def _batch(self, epoch: int, step: int, order: NDArray[np.intp]) -> Any:
         rows = order[step * self.batch_size : (step + 1) * self.batch_size]
-        x = _take(self.x, rows)
+        x = self._rows_of_x(rows)
         if self.transform is not None:
             x = self.transform(x, self._generator(epoch, step + 1))
             met = {len(leaf) for leaf in _leaves(x)}
@@ -116,6 +116,9 @@ class Batches:
         if self.sample_weight is not None:
             return x, (None if self.y is None else _take(self.y, rows)), self.sample_weight.take(rows)
         return x if self.y is None else (x, _take(self.y, rows))
+
+    def _rows_of_x(self, rows: NDArray[np.intp]) -> Arrays:
+        return _take(self.x, rows)
 
     def _one_by_one(self, epoch: int, step: int) -> Iterator[Any]:
         order = self.order(epoch)

@@ -1,8 +1,8 @@
 """Where a data set's files come from: the user's folder, the cache, or the network, in this order.
 
-Nothing is believed before its SHA-256 is seen, and the digest is that of the *uncompressed* bytes: a gzip wrapper
-depends on who packed it, its content does not. A download becomes visible under its name in one step (`os.replace`),
-complete and checked.
+No download is believed before its SHA-256 is seen. For single files the digest is that of the *uncompressed* bytes: a
+gzip wrapper depends on who packed it, its content does not. A download becomes visible under its name in one step
+(`os.replace`), complete and checked.
 """
 
 from __future__ import annotations
@@ -33,11 +33,19 @@ class NoDataHost(DataError):
 
 @dataclass(frozen=True)
 class File:
-    """One file of a data set: its original name, and size and SHA-256 of its uncompressed bytes."""
+    """One file of a data set: its original name, and size and SHA-256 of its uncompressed bytes.
+
+    The hosts carry it as `name`.gz; or, with gzipped=False (archives, plain text), as it is.
+    """
 
     name: str
     size: int
     sha256: str
+    gzipped: bool = True
+
+    @property
+    def remote_name(self) -> str:
+        return f"{self.name}.gz" if self.gzipped else self.name
 
 
 # --- where to look ----------------------------------------------------------------------------------------------------
@@ -109,7 +117,7 @@ def check(raw: bytes, file: File, where: str | Path) -> bytes:
     met = hashlib.sha256(raw).hexdigest()
     if met != file.sha256:
         raise DataError(
-            f"{where}: expected the {file.size:,} bytes with SHA-256 {file.sha256} (uncompressed), "
+            f"{where}: expected the {file.size:,} bytes with SHA-256 {file.sha256}{' (uncompressed)' * file.gzipped}, "
             f"met {len(raw):,} bytes with {met}. It is damaged, or not the original: delete it and fetch it anew."
         )
     return raw
@@ -152,7 +160,7 @@ def transfer(url: str, target: Path) -> None:
 def download(file: File, hosts: Sequence[str], folder: Path, inspect: Callable[[bytes, str], object]) -> bytes:
     """Fetch a file from the first host that gives the right bytes, store it uncompressed in a folder, return its bytes.
 
-    The hosts carry it as `name.gz`. `inspect(raw, url)` may raise a DataError that says more than a digest can.
+    `inspect(raw, url)` may raise a DataError that says more than a digest can.
     Raises NoDataHost when no transfer came to its end, DataError when what came was wrong or cannot be stored.
     """
     import requests
@@ -166,10 +174,10 @@ def download(file: File, hosts: Sequence[str], folder: Path, inspect: Callable[[
         with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as workshop:
             part = Path(workshop) / file.name
             for host in hosts:
-                url = f"{host}{file.name}.gz"
+                url = host + file.remote_name
                 try:
                     transfer(url, part)
-                    raw = uncompressed(part.read_bytes(), url)
+                    raw = uncompressed(part.read_bytes(), url) if file.gzipped else part.read_bytes()
                     inspect(raw, url)
                     check(raw, file, url)
                 except requests.RequestException as error:
