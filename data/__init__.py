@@ -8,7 +8,7 @@
 | points in the plane, no download | `data.synthetic` |
 | shuffled, prefetched, resumable batches | `data.Batches` |
 | batches of like length, padding | `data.BucketedBatches`, `data.pad_sequences` |
-| words, characters, subwords as numbers | `data.text`, `data.tokenizer` |
+| words, characters, subwords as numbers | `data.text`, `data.Tokenizer` |
 | flips, shifts, rotations, crops | `data.transforms` |
 | one-hot labels, NaN check | `data.utils` |
 | where files come from | `data.files`, `data.idx`, `data.sources`, `data.archives` |
@@ -18,12 +18,14 @@ from data import archives, files, idx, imdb, mnist, mr, sst2, synthetic, tinysha
 from data.batches import Batches
 from data.sequences import BucketedBatches, pad_sequences
 from data.text import TextVectorization
+from data.tokenizer import Tokenizer
 from data.utils import check_finite, normalize, to_categorical
 
 __all__ = [
     "Batches",
     "BucketedBatches",
     "TextVectorization",
+    "Tokenizer",
     "archives",
     "check_finite",
     "files",
