@@ -25,7 +25,7 @@ lint: $(VENV)/.test        ## style, types, and the direction of imports
 
 check: lint test           ## what CI runs
 
-bench: $(VENV)/.bench      ## against PyTorch, in turns, within one run
+bench: $(VENV)/.demo       ## against PyTorch and others, in turns; those that are not installed are skipped
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
 clean:                     ## forget the environment and what was built; your data and results stay
@@ -48,7 +48,5 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	$(call install,[data])
 $(VENV)/.test: pyproject.toml | $(BIN)/python
 	$(call install,[data$(comma)test])
-$(VENV)/.bench: pyproject.toml | $(BIN)/python
-	$(call install,[data$(comma)bench])
 
 comma := ,

@@ -1,118 +1,173 @@
-"""Time every contender of every case, in turns: `python -m benchmarks.run [CASE ...]`.
+"""Time what is asked for, in turns: `python -m benchmarks.run [CASE ...]`.
 
-One process per contender, each driven for a few steps at a time while the others sleep, so that a drift of the
-machine's speed meets all of them. Medians and 10th percentiles after warm-up; ratios are of medians from the one run.
+    python -m benchmarks.run                          every whole step: networks, small tensors, an epoch
+    python -m benchmarks.run mnist-cnn lstm-100       some of them
+    python -m benchmarks.run kernels                  every op of the registry, forward and backward
+    python -m benchmarks.run kernels --ops gelu sum --sizes 1e4 1e6
+
 Contenders that are not installed are named and skipped; `--python torch=PATH` runs one in another environment's
-interpreter.
+interpreter. `--out FILE` keeps the results as JSON for `python -m benchmarks.compare`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import subprocess
-import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from . import compare
+from .cases import CASES, Case
+from .contenders import CONTENDERS
+from .harness import Turns, Worker, start, statistics, why_missing
+from .kernels import DIRECTIONS, KINDS, SIZES, KernelCase, every_case
+from .machine import CONTROLS, facts, peaks
 
-from .cases import CASES
-
-ROOT = Path(__file__).parent.parent
-
-
-class Worker:
-    """A contender's process, asked line by line."""
-
-    def __init__(self, case: str, contender: str, python: str) -> None:
-        command = [python, "-m", "benchmarks.worker", case, contender]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.name = contender
-        self.times: list[float] = []
-        self.hello = self._answer()
-
-    def _answer(self):  # noqa: ANN202
-        line = self.process.stdout.readline()
-        return json.loads(line) if line else {"missing": "its process ended"}
-
-    def ask(self, line: str):  # noqa: ANN201
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        return self._answer()
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait(timeout=20)
+KERNEL_CONTENDERS = "chainrule", "torch", "numpy"
+CONTROL_EVERY = 20  # kernels
+Say = Callable[[str], None]
 
 
-def wait_until_idle(limit: float = 5.0) -> None:
-    """Give a machine that is busy with something else a moment; go on after `limit` seconds."""
-    end = time.monotonic() + limit
-    while time.monotonic() < end and os.getloadavg()[0] > 2.5:
-        time.sleep(0.2)
+def say(line: str) -> None:
+    print(line, flush=True)
 
 
-def run_case(name: str, pythons: dict[str, str], rounds: int, steps: int, warm_up: int) -> dict:
-    workers = []
-    for contender in CASES[name].contenders:
-        worker = Worker(name, contender, pythons.get(contender.split("-")[0], sys.executable))
-        if "missing" in worker.hello:
-            print(f"  {contender}: skipped ({worker.hello['missing']})", flush=True)
+def steps(
+    names: Sequence[str], contenders: Sequence[str], pythons: dict[str, str], turns: Turns, say: Say = say,
+    worker: Callable[..., Any] = Worker,
+) -> dict[str, Any]:  # fmt: skip
+    """Whole steps. Each case has fresh processes."""
+    run = begin("steps")
+    for name in names:
+        case = CASES[name]
+        say(f"{name}: {case.title}")
+        run["cases"][name] = one_step(
+            case, [c for c in case.contenders if c in contenders], pythons, turns, say, worker
+        )
+        for line in compare.case_lines(run, name):
+            say(f"  {line}")
+        run["versions"] |= run["cases"][name].pop("versions")
+    return end(run, turns)
+
+
+def one_step(
+    case: Case, names: Sequence[str], pythons: dict[str, str], turns: Turns, say: Say, worker: Callable[..., Any]
+) -> dict[str, Any]:
+    workers, missing = [], {}
+    for w in start(names, pythons, worker):
+        answer = w.make(case.network())
+        if "missing" in answer:
+            missing[w.name] = why_missing(w.name, answer)
+            say(f"  {w.name}: skipped ({missing[w.name]})")
+            w.close()
         else:
-            workers.append(worker)
-    controls = {w.name: [w.ask("control")] for w in workers}
+            workers.append(w)
     for w in workers:
-        w.ask(f"run {warm_up}")
-    for _ in range(rounds):
-        for w in workers:
-            wait_until_idle(0.5)
-            time.sleep(0.02)
-            w.times += w.ask(f"run {steps}")
+        w.ask(f"run {case.warm_up} 0")
+    times, controls = turns.drive(workers, case.control)
+    versions = {w.name: w.ask("facts") for w in workers}
     for w in workers:
-        controls[w.name].append(w.ask("control"))
         w.close()
     return {
-        w.name: {
-            "median_ms": 1e3 * float(np.median(w.times)),
-            "p10_ms": 1e3 * float(np.percentile(w.times, 10)),
-            "steps": len(w.times),
-            "control_ms": [1e3 * c for c in controls[w.name]],
-        }
-        for w in workers
-    }
+        "title": case.title, "sizes": case.sizes, "per": case.per, "flops": case.flops(**case.sizes),
+        "bytes": case.bytes(**case.sizes), "missing": missing, "versions": versions,
+        "contenders": {n: {**statistics(t), "control": statistics(controls[n])} for n, t in times.items()},
+    }  # fmt: skip
 
 
-def table(results: dict[str, dict]) -> str:
-    lines = ["| case | contender | median ms | 10th percentile | time relative to torch |", "|---|---|---|---|---|"]
-    for case, rows in results.items():
-        base = rows.get("torch")
-        for name, row in rows.items():
-            ratio = f"{row['median_ms'] / base['median_ms']:.2f}" if base else ""
-            lines.append(f"| {case} | {name} | {row['median_ms']:.2f} | {row['p10_ms']:.2f} | {ratio} |")
-    return "\n".join(lines)
+def kernels(
+    cases: Sequence[KernelCase], contenders: Sequence[str], pythons: dict[str, str], turns: Turns, say: Say = say,
+    worker: Callable[..., Any] = Worker,
+) -> dict[str, Any]:  # fmt: skip
+    """Every case in the same processes, one per contender."""
+    run = begin("kernels")
+    workers = []
+    for w in start(contenders, pythons, worker):
+        answer = w.make(cases[0])
+        if "No module" in answer.get("missing", ""):
+            run["missing"][w.name] = why_missing(w.name, answer)
+            say(f"{w.name}: skipped ({run['missing'][w.name]})")
+            w.close()
+        else:
+            workers.append(w)
+    controls: dict[str, dict[str, list[float]]] = {w.name: {c: [] for c in CONTROLS} for w in workers}
+    for i, case in enumerate(cases):
+        if i % CONTROL_EVERY == 0:
+            for w in workers:
+                for c, found in controls[w.name].items():
+                    found.append(turns.control(w, c))
+        answers = {w.name: w.make(case) for w in workers}
+        ready = [w for w in workers if "ready" in answers[w.name]]
+        times, _ = turns.drive(ready)
+        first = next((a for a in answers.values() if "ready" in a), {"bytes": 0, "digest": []})
+        row = {
+            "op": case.op, "direction": case.direction, "size": case.size, "flops": case.flops, "bytes": first["bytes"],
+            "differ": [n for n in times if not agree(answers[n]["digest"], first["digest"])],
+            "missing": {n: a["missing"] for n, a in answers.items() if "missing" in a},
+            "contenders": {n: statistics(t) for n, t in times.items()},
+        }  # fmt: skip
+        run["rows"].append(row)
+        say(compare.kernel_line(row))
+    run["control"] = {n: {c: statistics(t) for c, t in of.items()} for n, of in controls.items()}
+    run["versions"] = {w.name: w.ask("facts") for w in workers}
+    for w in workers:
+        w.close()
+    return end(run, turns)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", default=list(CASES), help=f"of {', '.join(CASES)}")
-    parser.add_argument("--python", action="append", default=[], metavar="CONTENDER=PATH", help="its interpreter")
-    parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=5, help="steps per turn")
-    parser.add_argument("--warm-up", type=int, default=15)
-    parser.add_argument("--out", type=Path, help="write the results as JSON")
-    args = parser.parse_args()
+def agree(a: list[float], b: list[float], share: float = 1e-2) -> bool:
+    """Do two contenders' results have the same mean magnitudes? One that is missing (no gradient flows) is 0."""
+    n = max(len(a), len(b))
+    padded = zip(a + [0.0] * (n - len(a)), b + [0.0] * (n - len(b)), strict=True)
+    return all(abs(x - y) <= share * max(abs(x), abs(y), 1e-3) for x, y in padded)
+
+
+def begin(kind: str) -> dict[str, Any]:
+    empty: dict[str, Any] = {"cases": {}} if kind == "steps" else {"rows": [], "missing": {}}
+    return {"kind": kind, "facts": facts(), "peaks": peaks(), "versions": {}, "started": time.time(), **empty}
+
+
+def end(run: dict[str, Any], turns: Turns) -> dict[str, Any]:
+    run["peaks"] = {k: max(v, run["peaks"][k]) for k, v in peaks().items()}
+    run |= {"seconds": time.time() - run.pop("started"), "turns": turns.turns, "busy_turns": turns.busy}
+    return run
+
+
+def parser(prog: str) -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join([*CASES, *KINDS])}")
+    p.add_argument("--contenders", nargs="+", choices=list(CONTENDERS), help="only these")
+    p.add_argument("--python", action="append", default=[], metavar="CONTENDER=PATH", help="its interpreter")
+    p.add_argument("--rounds", type=int, help="turns of each contender")
+    p.add_argument("--timings", type=int, help="timings of a turn, at least")
+    p.add_argument("--seconds", type=float, help="of a turn, at least")
+    p.add_argument("--budget", type=float, help="seconds after which a contender takes no more turns")
+    p.add_argument("--ops", nargs="+", default=[], help="kernels: only these ops")
+    p.add_argument("--sizes", nargs="+", type=float, default=list(SIZES), help="kernels: of elementwise ops")
+    p.add_argument("--directions", nargs="+", choices=DIRECTIONS, default=list(DIRECTIONS))
+    p.add_argument("--out", type=Path, help="write the results as JSON")
+    return p
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m benchmarks.run") -> None:
+    p = parser(prog)
+    args = p.parse_args(arguments)
     pythons = dict(p.split("=", 1) for p in args.python)
-    results = {}
-    for name in args.cases:
-        print(name, flush=True)
-        results[name] = run_case(name, pythons, args.rounds, args.steps, args.warm_up)
-    print(table(results))
-    facts = {"machine": platform.machine(), "processors": os.cpu_count(), "numpy": np.__version__}
+    given = {k: v for k in ("rounds", "timings", "seconds", "budget") if (v := getattr(args, k)) is not None}
+    unknown = [c for c in args.cases if c not in CASES and c not in KINDS]
+    if unknown:
+        p.exit(2, f"bench: there is no case '{unknown[0]}'; choose of {', '.join([*CASES, *KINDS])}\n")
+    if args.cases and args.cases[0] in KINDS:
+        cases = list(every_case(args.cases[0], args.ops, [int(s) for s in args.sizes], args.directions))
+        turns = Turns(**{"rounds": 4, "seconds": 0.012, "budget": 0.3, "idle_limit": 0.2, **given})
+        run = kernels(cases, args.contenders or KERNEL_CONTENDERS, pythons, turns)
+    else:
+        run = steps(args.cases or list(CASES), args.contenders or list(CONTENDERS), pythons, Turns(**given))
+    print(compare.markdown(run))
     if args.out:
-        args.out.write_text(json.dumps({"facts": facts, "results": results}, indent=1))
+        args.out.write_text(json.dumps(run, indent=1) + "\n")
 
 
 if __name__ == "__main__":

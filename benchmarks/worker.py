@@ -1,48 +1,108 @@
-"""One contender of one case in a process of its own: `python -m benchmarks.worker CASE CONTENDER`.
+"""One contender in a process of its own: `python -m benchmarks.worker CONTENDER`.
 
-Speaks lines on standard input and output: "run K" is answered by a JSON list of K step times in seconds, "control" by
-the time of a fixed NumPy product, which tells whether the machine itself has changed its speed.
+It speaks lines on standard input and output. "make CASE" is answered by {"ready": true, ...} or {"missing": why},
+"run K S" by a list of times in seconds, K at least, more until S seconds have passed, "control NAME" by the time of a
+control kernel, "facts" by its versions.
 """
 
 from __future__ import annotations
 
+import base64
+import importlib
 import json
+import pickle
 import sys
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from itertools import repeat
+from typing import Any
 
 import numpy as np
 
-from .cases import CASES
+from .cases import Network
+from .contenders import CONTENDERS, Call
+from .machine import control, versions
+
+TIMING = 0.002  # seconds that one timing of a short call is made to last
 
 
-def control() -> float:
-    a = np.random.default_rng(0).random((384, 384), dtype=np.float32)
-    best = float("inf")
-    for _ in range(5):
+def encode(case: Any) -> str:
+    return base64.b64encode(pickle.dumps(case)).decode()
+
+
+class Timed:
+    """What "run" times: a call, repeated so that one timing takes long enough to be read off the clock."""
+
+    def __init__(self, run: Callable[[], Any], context: Callable[[], Any] = nullcontext, repeats: int = 1) -> None:
+        self.run, self.context, self.repeats = run, context, repeats
+
+    def times(self, n: int, seconds: float = 0.0) -> list[float]:
+        found, end = [], time.perf_counter() + seconds
+        with self.context():
+            while len(found) < n or time.perf_counter() < end:
+                found.append(self._once())
+        return found
+
+    def _once(self) -> float:
         start = time.perf_counter()
-        a @ a
-        best = min(best, time.perf_counter() - start)
-    return best
+        for _ in repeat(None, self.repeats):
+            self.run()
+        return (time.perf_counter() - start) / self.repeats
+
+    def calibrate(self) -> None:
+        """Once for whatever is compiled at first, then as often as fills TIMING."""
+        self.times(1)
+        self.repeats = max(1, int(TIMING / max(self.times(1)[0], 1e-7)))
+        if self.repeats > 1:
+            self.repeats = max(1, int(TIMING / max(self.times(1)[0], 1e-8)))
 
 
-def main(case_name: str, contender: str) -> None:
-    case = CASES[case_name]
+def make(name: str, case: Any) -> tuple[Timed | None, dict[str, Any]]:
+    contender = CONTENDERS[name]
     try:
-        step = case.contenders[contender](case.batch)
-    except ImportError as e:
-        print(json.dumps({"missing": str(e)}), flush=True)
-        return
-    print(json.dumps({"ready": contender}), flush=True)
+        module = importlib.import_module(f".contenders.{contender.module}", __package__)
+        if isinstance(case, Network):
+            build = getattr(module, case.build, None)
+            if build is None:
+                return None, {"missing": f"no {case.build} for {name}"}
+            step = build(**case.sizes, **contender.options)
+            return Timed(step), {"ready": True, "loss": step()}
+        call: Call | None = module.kernel(case)
+        if call is None:
+            return None, {"missing": "no equivalent"}
+        with call.context():
+            results = [np.asarray(r) for r in call.results()]
+    except Exception as problem:  # whatever a library refuses: the line says so, and the others go on
+        return None, {"missing": str(problem).splitlines()[0] if str(problem) else type(problem).__name__}
+    timed = Timed(call.run, call.context)
+    timed.calibrate()
+    moved = sum(a.nbytes for a in case.arrays()) * (1 + (case.direction == "backward")) + sum(r.nbytes for r in results)
+    return timed, {"ready": True, "digest": digest(results), "bytes": moved, "seconds": timed.times(1)[0]}
+
+
+def digest(results: list[np.ndarray]) -> list[float]:
+    """The mean magnitude of each result: enough to see that contenders compute the same."""
+    return [float(np.abs(np.asarray(r, np.float64)).mean()) if r.size else 0.0 for r in results]
+
+
+def main(name: str) -> None:
+    timed: Timed | None = None
     for line in sys.stdin:
-        if line.strip() == "control":
-            print(json.dumps(control()), flush=True)
-            continue
-        times = []
-        for _ in range(int(line.split()[1])):
-            start = time.perf_counter()
-            step()
-            times.append(time.perf_counter() - start)
-        print(json.dumps(times), flush=True)
+        word, _, rest = line.strip().partition(" ")
+        answer: Any
+        if word == "make":
+            timed = None  # free the last case's memory
+            timed, answer = make(name, pickle.loads(base64.b64decode(rest)))
+        elif word == "run":
+            assert timed is not None
+            n, seconds = rest.split()
+            answer = timed.times(int(n), float(seconds))
+        elif word == "control":
+            answer = control(rest)
+        else:
+            answer = versions()
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The command `chainrule`.
 
     chainrule train mnist-cnn --epochs 10 --seed 1
+    chainrule bench mnist-cnn
     chainrule info
 """
 
@@ -53,6 +54,26 @@ def train(
         print(f"Test loss: {result['loss']:.4f}")
         print(f"Test accuracy: {result['accuracy']:.4f}")
         print(f"Written to {folder}: {', '.join(recipes.FILES)}")
+
+
+@app.command(
+    add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)  # fmt: skip
+def bench(context: typer.Context) -> None:
+    """Time training steps and kernels against PyTorch and others; --help lists cases and options."""
+    with one_line_errors():
+        from engine.errors import ArgumentError
+
+        root = Path(__file__).parents[1]
+        if not (root / "benchmarks" / "run.py").is_file():
+            raise ArgumentError(
+                "bench: the benchmarks are not installed with the package; "
+                "clone the repository, `pip install --editable .` there, and run it again"
+            )
+        sys.path.insert(0, str(root))
+        from benchmarks import run
+
+        run.main(context.args, prog="chainrule bench")
 
 
 @app.command()
