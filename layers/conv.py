@@ -73,7 +73,10 @@ class Conv2D(Layer):
         self.kernel.declare((*self.kernel_size, C // self.groups, self.filters))
         self.needs.channels = C
 
-    def call(self, x: Tensor, activation: Any = None) -> Tensor:
+    def call(self, x: Tensor, activation: Any = None, pooling: Any = None) -> Tensor:
+        """`activation` and `pooling` (keywords of `conv2d_bias_relu_max_pool`) are those of the layers behind this one,
+        where a model has found that one kernel does them all.
+        """
         activation = activation or self.activation
         how = {
             "stride": self.strides,
@@ -81,6 +84,8 @@ class Conv2D(Layer):
             "dilation": self.dilation_rate,
             "groups": self.groups,
         }
+        if pooling is not None:
+            return ops.conv2d_bias_relu_max_pool(x, self.kernel, self.bias, **how, **pooling)
         if self.bias is None:
             z = ops.conv2d(x, self.kernel, **how)  # (N,H,W,C) * (kh,kw,C,F) -> (N,H',W',F)
         elif activation is ops.relu:

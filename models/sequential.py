@@ -1,6 +1,6 @@
 """One layer after the other.
 
-    model = Sequential([Dense(512, "relu", input_shape=(784,)), Dense(10, "softmax")])
+model = Sequential([Dense(512, "relu", input_shape=(784,)), Dense(10, "softmax")])
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from engine import config, ops
 from engine.errors import ArgumentError
 from engine.tensor import Tensor
-from layers import Activation, Conv2D, Dense, InputLayer, Layer, ReLU
+from layers import Activation, Conv2D, Dense, InputLayer, Layer, MaxPooling2D, ReLU
 from layers.symbolic import SymbolicTensor
 from models.model import Model
 
@@ -31,7 +31,7 @@ class Sequential(Model):
         self._layers: list[Layer] = []
         super().__init__(name=name, seed=seed)
         self._shapes: list[Any] = []  # before the first layer, after it, after the next ...
-        self._plan: list[tuple[Layer, Layer | None]] = []
+        self._plan: list[tuple[Layer, ...]] = []
         for layer in layers or []:
             self.add(layer)
 
@@ -84,11 +84,11 @@ class Sequential(Model):
         self.input_shapes, self._plan, self._prepared = [self._shapes[0]], plan(self._layers), None
 
     def call(self, x: Tensor) -> Tensor:
-        for layer, behind in self._plan:
-            fused = None if behind is None or layer.activation is not None else activation_of(behind)
-            x = layer(x) if fused is None else layer(x, activation=fused)
-            if behind is not None and fused is None:
-                x = behind(x)
+        for layer, *behind in self._plan:
+            done, options = along(layer, behind) if behind else (0, {})
+            x = layer(x, **options)
+            for other in behind[done:]:
+                x = other(x)
         return x
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -125,19 +125,42 @@ class Sequential(Model):
         return model
 
 
-def plan(layers: Sequence[Layer]) -> list[tuple[Layer, Layer | None]]:
-    """What runs: each layer; but a Dense or Conv2D takes the activation layer behind it along, in one kernel.
+def plan(layers: Sequence[Layer]) -> list[tuple[Layer, ...]]:
+    """What runs: each layer, with those behind it whose work it may do in one kernel.
 
-    Whether it may (it has no activation of its own) is decided at each call. Softmax and cross-entropy need no plan:
-    the loss finds the logits behind the probabilities (`layers.losses.logits_of`).
+    Dense takes an activation along; Conv2D an activation, max-pooling, or both. Whether it does is decided at each call
+    (`along`). Softmax and cross-entropy need no plan: the loss finds the logits behind the probabilities
+    (`layers.losses.logits_of`).
     """
     todo: list[Layer] = list(layers)
-    chosen: list[tuple[Layer, Layer | None]] = []
+    chosen: list[tuple[Layer, ...]] = []
     while todo:
-        layer = todo.pop(0)
-        follows = type(layer) in (Dense, Conv2D) and bool(todo) and activation_of(todo[0]) is not None
-        chosen.append((layer, todo.pop(0) if follows else None))
+        group = [todo.pop(0)]
+        if type(group[0]) in (Dense, Conv2D) and todo and activation_of(todo[0]) is not None:
+            group.append(todo.pop(0))
+        if type(group[0]) is Conv2D and todo and type(todo[0]) is MaxPooling2D:
+            group.append(todo.pop(0))
+        chosen.append(tuple(group))
     return chosen
+
+
+def along(layer: Any, behind: Sequence[Any]) -> tuple[int, dict[str, Any]]:
+    """How many of the layers behind it this one does as well, and the options that make it do so."""
+    options: dict[str, Any] = {}
+    if any("call" in vars(one) for one in (layer, *behind)):  # somebody looks at, or changes, what this one layer does
+        return 0, options
+    last = behind[-1]
+    activation = layer.activation
+    if last is not behind[0] or type(last) is not MaxPooling2D:  # an activation layer stands between
+        if activation is not None:
+            return 0, options
+        activation = options["activation"] = activation_of(behind[0])
+        if activation is None:
+            return 0, {}
+    if type(last) is MaxPooling2D and activation is ops.relu and layer.use_bias:
+        options["pooling"] = {"window": last.pool_size, "pool_stride": last.strides, "pool_padding": last.padding}
+        return len(behind), options
+    return len(options), options
 
 
 def activation_of(layer: Layer) -> Any:

@@ -13,12 +13,15 @@ from engine.errors import DTypeError, ShapeError
 from engine.kernels.cpu import threads
 from engine.kernels.cpu.conv import (
     conv2d,
+    conv2d_backward,
     conv2d_input_gradient,
+    conv2d_max_pool,
     conv2d_weight_gradient,
     reference,
     reference_input_gradient,
     reference_weight_gradient,
 )
+from engine.kernels.cpu.pool import max_pool2d, plain_scatter_windows
 from engine.kernels.cpu.threads import set_num_threads
 
 ONE, NONE = (1, 1), ((0, 0), (0, 0))
@@ -121,6 +124,69 @@ def test_kernels_are_their_references(case, dtype, with_bias, seed):
     np.testing.assert_array_equal(conv2d(x, w, bias, *how, True), np.maximum(y, 0))
 
 
+# --- with bias, rectifier and pooling --------------------------------------------------------------------------------
+
+
+@st.composite
+def poolings(draw, sides):
+    """Windows on an image of these sides, of which none holds nothing but padding."""
+    size = tuple(draw(st.integers(1, min(3, n))) for n in sides)
+    stride = tuple(draw(st.integers(1, 3)) for _ in sides)
+    padding = tuple((draw(st.integers(0, k - 1)), draw(st.integers(0, k - 1))) for k in size)
+    out = tuple((n + sum(p) - k) // s + 1 for n, p, k, s in zip(sides, padding, size, stride, strict=True))
+    return size, stride, padding, out
+
+
+def layer_gradients(g, y, index, x, w, how, pool):
+    """By (x, w, bias), one step after the other."""
+    g = np.where(y > 0, g, 0)
+    bias = g.sum((0, 1, 2))
+    if pool is not None:
+        g = plain_scatter_windows(g, index, reference(x, w, None, *how, False).shape, *pool)
+    return reference_input_gradient(g, w, x.shape, *how), reference_weight_gradient(x, g, w.shape, *how), bias
+
+
+@given(convolutions(), st.data(), st.sampled_from([np.float32, np.float64]), st.integers(0, 2**32 - 1))
+def test_a_pooled_layer_is_its_steps_one_by_one(case, data, dtype, seed):
+    """Forward to the last bit. Backward, each gradient alone or with others, within the rounding of its sums."""
+    x_shape, w_shape, *how = case
+    rng = np.random.default_rng(seed)
+    x, w, bias = draw(rng, x_shape, dtype), draw(rng, w_shape, dtype), draw(rng, w_shape[3:], dtype)
+    z = conv2d(x, w, bias, *how, True)
+    pool = data.draw(st.one_of(st.none(), poolings(z.shape[1:3])))
+    y, index = (z, None) if pool is None else conv2d_max_pool(x, w, bias, *how, pool)
+    if pool is not None:
+        for got, want in zip((y, index), max_pool2d(z, *pool), strict=True):
+            np.testing.assert_array_equal(got, want)
+
+    g = draw(rng, y.shape, dtype)
+    exact = layer_gradients(*(a.astype(float) for a in (g, y)), index, x.astype(float), w.astype(float), how, pool)
+    size = layer_gradients(*(np.abs(a.astype(float)) for a in (g, y)), index, *map(np.abs, (x, w)), how, pool)
+    terms = w.size // x.shape[3] + g.size, g.size, g.size
+    needs = data.draw(st.tuples(st.booleans(), st.booleans(), st.booleans()))
+    got = conv2d_backward(g, y, index, x, w, *how, pool, needs)
+    for one, want, magnitude, n, needed in zip(got, exact, size, terms, needs, strict=True):
+        assert (one is not None) == needed
+        if needed:
+            assert one.dtype == dtype and one.shape == want.shape
+            assert (np.abs(one - want) <= (n + 2) * np.finfo(dtype).eps * magnitude).all()
+
+
+def test_a_window_whose_pixels_a_byte_cannot_number_is_pooled_apart():
+    rng = np.random.default_rng(0)
+    x, w, bias = draw(rng, (2, 20, 20, 1), np.float32), draw(rng, (1, 1, 1, 3), np.float32), np.ones(3, np.float32)
+    how, pool = (ONE, NONE, ONE, 1), ((17, 17), (3, 3), NONE, (2, 2))
+    y, index = conv2d_max_pool(x, w, bias, *how, pool)
+    assert index.dtype == np.int32 and index.max() > 255
+    g = draw(rng, y.shape, np.float32)
+    for got, want in zip(
+        conv2d_backward(g, y, index, x, w, *how, pool, (True, True, True)),
+        layer_gradients(g, y, index, x, w, how, pool),
+        strict=True,
+    ):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
 LARGE = {
     "first layer": ((64, 28, 28, 1), (3, 3, 1, 32), ONE, NONE, ONE, 1),
     "second layer": ((64, 13, 13, 32), (3, 3, 32, 64), ONE, NONE, ONE, 1),
@@ -147,7 +213,11 @@ def everything(case):
     x, w, bias = (draw(rng, shape, np.float32) for shape in (x_shape, w_shape, w_shape[3:]))
     y = conv2d(x, w, bias, *how, True)
     g = draw(rng, y.shape, np.float32)
-    return y, conv2d_input_gradient(g, w, x_shape, *how), conv2d_weight_gradient(x, g, w_shape, *how)
+    pool = (2, 3), (2, 2), ((0, 1), (1, 1)), (y.shape[1] // 2, (y.shape[2] - 1) // 2 + 1)
+    pooled, index = conv2d_max_pool(x, w, bias, *how, pool)
+    gradients = conv2d_backward(draw(rng, pooled.shape, np.float32), pooled, index, x, w, *how, pool, (True,) * 3)
+    alone = conv2d_input_gradient(g, w, x_shape, *how), conv2d_weight_gradient(x, g, w_shape, *how)
+    return y, *alone, pooled, index, *gradients
 
 
 @pytest.mark.skipif(threads.MAX_THREADS < 2, reason="one core")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
 
 import numpy as np
 import pytest
 
 import engine
-from engine import Tensor, no_grad, tensor
+from engine import Tensor, no_grad, ops, tensor
 from engine.errors import ArgumentError, NotBuiltError, ShapeError
 from engine.parameter import Parameter, training_mode
 from engine.random import manual_seed
@@ -23,10 +24,12 @@ from layers import (
     Dropout,
     Flatten,
     Input,
+    MaxPooling2D,
     ReLU,
     Softmax,
 )
 from models import Model, Sequential, zoo
+from models.sequential import along
 
 RNG = np.random.default_rng(7)
 
@@ -93,7 +96,7 @@ def test_the_plan_computes_what_the_layers_do(activation, first):
     """Dense and Conv2D take the activation behind them along: the same numbers, gradients and parameters."""
     model = Sequential([first(), copy.deepcopy(activation)], seed=1)
     fused = type(activation) is Activation or (type(activation) is ReLU and activation.max_value is None)
-    assert [behind is not None for _, behind in model._plan] == ([True] if fused else [False, False])
+    assert [len(group) for group in model._plan] == ([2] if fused else [1, 1])
     x = rows(5, *model.input_shape[1:])
     w = rows(*model(x).shape)
     gradients = []
@@ -105,6 +108,60 @@ def test_the_plan_computes_what_the_layers_do(activation, first):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     model.add(Flatten())
     assert model.predict(x).shape[0] == 5
+
+
+POOLED = {  # layers, and how many of those behind the first go along with it
+    "inside": ([Conv2D(5, 3, activation="relu"), MaxPooling2D()], 1),
+    "behind": ([Conv2D(5, 3, padding="same"), Activation("relu"), MaxPooling2D((2, 3), strides=(2, 1))], 2),
+    "a layer": ([Conv2D(5, 2, strides=2), ReLU(), MaxPooling2D(3, strides=2, padding="same")], 2),
+    "groups": ([Conv2D(6, 3, groups=2, activation="relu"), MaxPooling2D(2, strides=3)], 1),
+    "no bias": ([Conv2D(5, 3, activation="relu", use_bias=False), MaxPooling2D()], 0),
+    "no relu": ([Conv2D(5, 3), MaxPooling2D()], 0),
+    "tanh inside": ([Conv2D(5, 3, activation="tanh"), MaxPooling2D()], 0),
+    "tanh behind": ([Conv2D(5, 3), Activation("tanh"), MaxPooling2D()], 1),
+    "relu upon tanh": ([Conv2D(5, 3, activation="tanh"), ReLU(), MaxPooling2D()], 0),
+}
+
+
+@pytest.mark.parametrize("name", POOLED)
+def test_a_convolution_takes_pooling_along_where_one_kernel_does_both(name):
+    """The same numbers and gradients as from the layers one by one, those by x included."""
+    layers, taken = POOLED[name]
+    model = Sequential([copy.deepcopy(layer) for layer in layers], seed=1)
+    model.build((None, 9, 11, 4))
+    ((first, *behind),) = model._plan
+    assert along(first, behind)[0] == taken
+    image = rows(3, 9, 11, 4)
+    w, results = rows(*model(image).shape), []
+    for run in (model, lambda x: functools.reduce(lambda x, layer: layer(x), model.layers, x)):
+        model.zero_grad()
+        x = Tensor(image, requires_grad=True)
+        y = run(x)
+        (y * w).sum().backward()
+        results.append([y.numpy(), x.grad.numpy(), *(p.grad.numpy() for p in model.parameters())])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_a_layer_whose_call_is_watched_is_called():
+    model = Sequential([Conv2D(3, 2, input_shape=(6, 6, 1)), ReLU(), MaxPooling2D()], seed=1)
+    x, seen = rows(2, 6, 6, 1), []
+    plain = model(x).numpy()
+    for layer in model.layers:
+        layer.call = lambda x, call=layer.call: seen.append(call(x)) or seen[-1]
+    np.testing.assert_allclose(model(x).numpy(), plain, rtol=1e-6)
+    assert [y.shape for y in seen] == [(2, 5, 5, 3), (2, 5, 5, 3), (2, 2, 2, 3)]
+
+
+def test_what_goes_along_is_decided_at_each_call():
+    model = Sequential([Conv2D(3, 2, activation="relu", input_shape=(6, 6, 1)), MaxPooling2D()], seed=1)
+    x = rows(2, 6, 6, 1)
+    assert model(x).shape == (2, 2, 2, 3)
+    model.layers[0].activation = ops.tanh
+    model.layers[1].strides = (1, 1)
+    y = model.layers[1](model.layers[0](x))
+    np.testing.assert_array_equal(model(x).numpy(), y.numpy())
+    assert y.shape == (2, 4, 4, 3) and y.numpy().min() < 0
 
 
 def test_a_layer_that_is_there_twice_is_one_layer():

@@ -195,6 +195,7 @@ from .conv import (
     conv2d_weight_gradient as conv2d_weight_gradient,
     conv2d_bias as conv2d_bias,
     conv2d_bias_relu as conv2d_bias_relu,
+    conv2d_bias_relu_max_pool as conv2d_bias_relu_max_pool,
 )
 from .pool import (
     global_average_pool2d as global_average_pool2d,

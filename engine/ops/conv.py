@@ -21,6 +21,7 @@ from ..op import op
 from ..samples import Draw
 from ..tensor import Tensor
 from .activation import relu
+from .pool import _place as pooling_place, _resolve as pooling_windows, max_pool2d
 from .window import Window, window
 
 PLACE = "x[n, s*i + d*u - p, t*j + e*v - q, K*(f//M) + c]"
@@ -89,13 +90,40 @@ def _sample_bias(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _sample_rectified(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
-    """Each bias in the widest gap between its filter's sums, so that nothing lies near relu's kink."""
     (x, w), params = _sample(draw)
-    sums = np.sort(conv2d(x, w, **params).numpy().reshape(-1, w.shape[3]), axis=0)  # (N,H',W',F) -> (NH'W',F)
+    return [x, w, _bias_between(conv2d(x, w, **params).numpy())], params
+
+
+def _bias_between(sums: Any) -> Any:
+    """Each bias in the widest gap between its filter's sums, so that nothing lies near relu's kink."""
+    F = sums.shape[3]
+    sums = np.sort(sums.reshape(-1, F), axis=0)  # (N,H',W',F) -> (NH'W',F)
     padded = np.concatenate([sums[:1] - 1, sums, sums[-1:] + 1])
-    gap = np.diff(padded, axis=0).argmax(0, keepdims=True) if len(sums) else np.zeros((1, w.shape[3]), int)
-    edges = [np.take_along_axis(padded, gap + k, 0)[0] if len(sums) else np.zeros(w.shape[3]) for k in (0, 1)]
-    return [x, w, -(edges[0] + edges[1]) / 2], params
+    gap = np.diff(padded, axis=0).argmax(0, keepdims=True) if len(sums) else np.zeros((1, F), int)
+    edges = [np.take_along_axis(padded, gap + k, 0)[0] if len(sums) else np.zeros(F) for k in (0, 1)]
+    return -(edges[0] + edges[1]) / 2
+
+
+def _sample_pooled(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
+    """Drawn again until no second sum of a window is so close to the largest that it could overtake it."""
+    x_shape, w_shape, (_, H, W, _), params = _case(draw)
+    size = min(draw.choice([1, 2, 2, 3]), H), min(draw.choice([1, 2, 2, 3]), W)
+    pool = {
+        "window": size,
+        "pool_stride": draw.choice([None, None, 1, (2, 1)]),
+        "pool_padding": draw.choice(["valid", "valid", "same", ((size[0] - 1, 0), (0, size[1] - 1))]),
+    }
+    for _ in range(100):
+        x, w = draw.array(x_shape), draw.array(w_shape)
+        sums = conv2d(x, w, **params).numpy()
+        at = pooling_windows("pool", sums.shape, *pool.values())
+        padded = np.pad(sums, ((0, 0), *at.padding, (0, 0)), constant_values=-1e9)
+        views = np.lib.stride_tricks.sliding_window_view(padded, at.size, (1, 2))[:, :: at.stride[0], :: at.stride[1]]
+        ordered = np.sort(views.reshape(*views.shape[:4], size[0] * size[1]), axis=-1)  # (N,H',W',F,kh*kw)
+        ahead = ordered[..., -1:] - ordered[..., -2:-1]
+        if (ahead[ahead > 0] > 0.1).all():  # equal ones are empty sums, in the padding: they have no derivative
+            break
+    return [x, w, _bias_between(sums)], params | pool
 
 
 # ------------------------------------------------------------------------------------------------ the three
@@ -235,10 +263,7 @@ def conv2d_bias_relu(
 
 @conv2d_bias_relu.vjp
 def _(g, y, aux, x, w, b, *, needs, **params):  # type: ignore[no-untyped-def]
-    # relu passes ȳ on where y > 0; the bias stands in every pixel, so its cotangent is the sum over them
-    passed, b_bar = backend_of(y.data).kernel("bias", "rectified_gradient")(g.data, y.data)
-    x_bar, w_bar = _gradients(Tensor(passed), x, w, needs, params)
-    return x_bar, w_bar, b_bar
+    return _gradients(g, y, None, x, w, needs, None, **params)  # relu passes ȳ on where y > 0
 
 
 @op(
@@ -262,19 +287,82 @@ def conv2d_bias(
 
 @conv2d_bias.vjp
 def _(g, y, aux, x, w, b, *, needs, **params):  # type: ignore[no-untyped-def]
-    b_bar = backend_of(g.data).kernel("bias", "bias_gradient")(g.data) if needs[2] else None  # (N,H',W',F) -> (F,)
-    return *_gradients(g, x, w, needs, params), b_bar
+    return _gradients(g, None, None, x, w, needs, None, **params)
 
 
-def _gradients(g: Tensor, x: Any, w: Any, needs: Any, params: Any) -> tuple[Any, Any]:
-    return (
-        conv2d_input_gradient(g, w, input_shape=x.shape, **params) if needs[0] else None,
-        conv2d_weight_gradient(x, g, weight_shape=w.shape, **params) if needs[1] else None,
-    )
+@op(
+    "conv2d_bias_relu_max_pool",
+    shapes="x:(N,H,W,C), w:(kh,kw,C/G,F), b:(F) -> y:(N,H',W',F)",
+    definition=r"y_{n,i,j,f} = \max_{a,b} \max(0, b_f + \sum_{u,v,c} x_{n, s(σi + a) + du - p, t(τj + b) + ev - q, c} "
+    r"w_{u,v,c,f})",
+    reference=lambda x, w, b, **params: _pooled(Tensor(x), Tensor(w), Tensor(b), **params).numpy(),
+    composition=lambda x, w, b, **params: _pooled(x, w, b, **params),
+    why="the convolution's output, four times as large as what is kept of it, never leaves the cache",
+    equations=("E5", "E14", "E7"),
+    samples=_sample_pooled,
+    errors=[
+        (
+            lambda f: f(_zeros(1, 4, 4, 1), _zeros(3, 3, 1, 8), _zeros(8), window=3),
+            r"conv2d_bias_relu_max_pool: a window of 3 .* does not fit H=2",
+        )
+    ],
+)
+def conv2d_bias_relu_max_pool(
+    x: Array,
+    w: Array,
+    b: Array,
+    *,
+    stride: Any = 1,
+    padding: Any = "valid",
+    dilation: Any = 1,
+    groups: int = 1,
+    window: Any = 2,
+    pool_stride: Any = None,
+    pool_padding: Any = "valid",
+) -> tuple[Array, Array]:
+    r"""max_pool2d(relu(conv2d(x, w) + b)) in one kernel: (N,H,W,C), (kh,kw,C/G,F), (F,) -> (N,H',W',F).
+
+    window, pool_stride and pool_padding are max_pool2d's window, stride and padding, the others conv2d's.
+    """
+    name = "conv2d_bias_relu_max_pool"
+    at = _resolve(name, x.shape, w.shape, stride, padding, dilation, groups)
+    pool = _pool_at(name, x.shape, w.shape, at, window, pool_stride, pool_padding)
+    return backend_of(x).kernel("conv", "conv2d_max_pool")(x, w, b, *_place(at), groups, pool)  # type: ignore[no-any-return]
+
+
+@conv2d_bias_relu_max_pool.vjp
+def _(g, y, index, x, w, b, *, needs, window, pool_stride, pool_padding, **params):  # type: ignore[no-untyped-def]
+    at = _resolve("conv2d_bias_relu_max_pool", x.shape, w.shape, **params)
+    pool = _pool_at("conv2d_bias_relu_max_pool", x.shape, w.shape, at, window, pool_stride, pool_padding)
+    return _gradients(g, y, index, x, w, needs, pool, **params)
+
+
+def _pooled(
+    x: Tensor, w: Tensor, b: Tensor, *, window: Any, pool_stride: Any, pool_padding: Any, **params: Any
+) -> Tensor:
+    return max_pool2d(relu(conv2d(x, w, **params) + b), window=window, stride=pool_stride, padding=pool_padding)
+
+
+def _gradients(
+    g: Tensor, y: Any, index: Any, x: Any, w: Any, needs: Any, pool: Any, stride: Any, padding: Any, dilation: Any,
+    groups: int,
+) -> Any:  # fmt: skip
+    """The cotangents of (x, w, b) in one walk over the images. A fused op's rule is never recorded: arrays will do."""
+    at = _resolve("conv2d", x.shape, w.shape, stride, padding, dilation, groups)
+    arrays = g.data, None if y is None else y.data, index, x.data, w.data
+    return backend_of(g.data).kernel("conv", "conv2d_backward")(*arrays, *_place(at), groups, pool, needs)
 
 
 def _convolve(x: Array, w: Array, b: Array | None, at: Window, groups: int, relu: bool) -> Array:
-    return backend_of(x).kernel("conv", "conv2d")(x, w, b, at.stride, at.padding, at.dilation, groups, relu)
+    return backend_of(x).kernel("conv", "conv2d")(x, w, b, *_place(at), groups, relu)
+
+
+def _place(at: Window) -> tuple[Any, Any, Any]:
+    return at.stride, at.padding, at.dilation
+
+
+def _pool_at(op: str, x: Any, w: Any, at: Window, window: Any, stride: Any, padding: Any) -> tuple[Any, Any, Any, Any]:
+    return pooling_place(pooling_windows(op, (x[0], *at.out, w[3]), window, stride, padding))
 
 
 def _check(op: str, name: str, shape: Any, expected: Any) -> None:

@@ -9,28 +9,30 @@ Both gradients follow from the sum's being linear in x and in w: each product x 
 
 All three are matrix products with the im2col matrix X[pixel, tap], which is never built (see geometry.py). Work is cut
 into strips of pixels; x, w, g and y are (N,H,W,C), (kh,kw,C/groups,F), (N,H',W',F) and (N,H',W',F).
+
+What often follows, a rectifier and max-pooling, is done while a strip is still in the cache; and all the gradients of
+such a layer come from one walk over its strips, so that the cotangent of the convolution itself is never stored.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from engine.errors import DTypeError, ShapeError
 
-from .conv_parts import kernels
-from .geometry import WORTH, Geometry, Pair, geometry
+from . import conv_backward, conv_forward
+from .buffers import empty
+from .conv_parts import run_at
+from .geometry import Padding, Pair, Pool, out_side
 from .jit import ENABLED
-from .microkernel import tile_shape
-from .threads import launch
+from .pool import max_pool2d, scatter_windows
+from .threads import address_of
 
 Array = np.ndarray[Any, Any]
-Padding = tuple[Pair, Pair]
-
-STRIPS = 192, 16  # pixels of a strip, whose input and output stay in the second cache; strips at least
-DEEP_STRIPS = 160, 4  # the same for the weight gradient, which sums over pixels: its panels stay in the first cache
-GRADIENT_PARTS = 16  # of a weight gradient
+Gradients = tuple[Array | None, Array | None, Array | None]
 
 
 # --- references: the contracts, one tap at a time --------------------------------------------------------------------
@@ -43,13 +45,19 @@ def _window(x: Array, u: int, v: int, out: tuple[int, ...], stride: Pair, dilati
     return x[:, rows, cols, channels]
 
 
+def out_shape(x: tuple[int, ...], w: tuple[int, ...], stride: Pair, padding: Padding, dilation: Pair) -> Any:
+    """(N,H',W',F)"""
+    sides = map(out_side, x[1:3], w[:2], stride, padding, dilation)
+    return x[0], *sides, w[3]
+
+
 def reference(
     x: Array, w: Array, bias: Array | None, stride: Pair, padding: Padding, dilation: Pair, groups: int, relu: bool
 ) -> Array:
     """conv2d in NumPy."""
     kh, kw, Cg, F = w.shape
     Fg = F // groups
-    shape = geometry(x.shape, w.shape, stride, padding, dilation, groups, x.itemsize, *STRIPS).out_shape
+    shape = out_shape(x.shape, w.shape, stride, padding, dilation)
     y = np.zeros(shape, x.dtype)
     xp = np.pad(x, ((0, 0), *padding, (0, 0)))
     for group in range(groups):
@@ -98,7 +106,7 @@ def reference_weight_gradient(
     return dw
 
 
-# --- the three functions ---------------------------------------------------------------------------------------------
+# --- forward ---------------------------------------------------------------------------------------------------------
 
 
 def conv2d(
@@ -116,92 +124,155 @@ def conv2d(
     stride and dilation are (height, width), padding is ((top, bottom), (left, right)). float32 or float64.
     Raises ShapeError where channels, groups or sides don't fit, DTypeError for other or mixed dtypes.
     """
+    return _forward(x, w, bias, stride, padding, dilation, groups, None, relu)[0]
+
+
+def conv2d_max_pool(
+    x: Array,
+    w: Array,
+    bias: Array | None,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+    pool: tuple[Pair, Pair, Padding, Pair],
+) -> tuple[Array, Array]:
+    """max_pool2d(relu(conv2d(x, w) + bias)): y and the number of the largest pixel of each window, as max_pool2d's.
+
+    pool is (size, stride, padding, (H', W')), the windows on the convolution's output, which is not stored.
+    """
+    if pool[0][0] * pool[0][1] < 256:  # else the number of a pixel needs more than a byte
+        return _forward(x, w, bias, stride, padding, dilation, groups, Pool(*pool), True)
+    return max_pool2d(conv2d(x, w, bias, stride, padding, dilation, groups, True), *pool)
+
+
+def _forward(
+    x: Array,
+    w: Array,
+    bias: Array | None,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+    pool: Pool | None,
+    relu: bool,
+) -> Any:
     _check_dtypes("conv2d", x=x, w=w, bias=w if bias is None else bias)
-    plan = geometry(x.shape, w.shape, stride, padding, dilation, groups, x.itemsize, *STRIPS)
+    plan = conv_forward.plan(x.shape, w.shape, stride, padding, dilation, groups, pool, relu, x.itemsize)
     F = w.shape[3]
     if bias is not None and bias.shape != (F,):
         raise ShapeError(f"conv2d: bias is {bias.shape}; it must be (F,) = ({F},), one number per filter")
     if not ENABLED or not x.size or not w.size:
-        return reference(x, w, bias, stride, padding, dilation, groups, relu)
+        y = reference(x, w, bias, stride, padding, dilation, groups, relu)
+        return (y, None) if pool is None else max_pool2d(y, *pool)
     x, w = np.ascontiguousarray(x), np.ascontiguousarray(w)
     start = np.zeros(F, x.dtype) if bias is None else np.ascontiguousarray(bias)
-    panels = _pack_filters(w, groups, transposed=False)
-    y, scratch = np.empty(plan.out_shape, x.dtype), np.empty(plan.parts * plan.window, x.dtype)
-    floor = 0.0 if relu else -np.inf
-    launch(
-        kernels(x.itemsize).forward, plan.parts, plan.numbers, plan.pixels, plan.taps, plan.rows, x, panels, start, y,
-        scratch, plan.parts, floor,
-    )  # fmt: skip
-    return y
+    y = empty(plan.geometry.out_shape, x.dtype)
+    index = y if pool is None else empty(y.shape, np.uint8)
+    panels, scratch = empty(plan.panels, x.dtype), empty(plan.scratch, x.dtype)
+    run_at(plan.pack, address_of(w), address_of(panels))
+    run_at(plan.job, *map(address_of, (x, panels, start, y, index, scratch)))
+    return y, index
+
+
+# --- backward --------------------------------------------------------------------------------------------------------
+
+
+def conv2d_backward(
+    g: Array,
+    y: Array | None,
+    index: Array | None,
+    x: Array,
+    w: Array,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+    pool: tuple[Pair, Pair, Padding, Pair] | None,
+    needs: tuple[bool, bool, bool],
+) -> Gradients:
+    """The gradients of a layer by (x, w, bias), each where `needs` says so, from the gradient g by its result.
+
+    That is conv2d + bias; with y, its result, relu(conv2d + bias); with y, index and pool what conv2d_max_pool does.
+    """
+    how = stride, padding, dilation, groups
+    if pool is not None and index is not None and index.dtype != np.uint8:
+        g = g if y is None else np.where(y > 0, g, g.dtype.type(0))
+        g, y, pool = scatter_windows(g, index, out_shape(x.shape, w.shape, *how[:3]), *pool), None, None
+    windows = None if pool is None else Pool(*pool)
+    return _backward("conv2d_backward", g, y, index, x, w, x.shape, w.shape, how, windows, needs)
 
 
 def conv2d_input_gradient(
     g: Array, w: Array, x_shape: tuple[int, ...], stride: Pair, padding: Padding, dilation: Pair, groups: int
 ) -> Array:
     """g:(N,H',W',F), w:(kh,kw,C/groups,F) -> dx:(N,H,W,C), the gradient of Sum(g * conv2d(x, w)) by x."""
-    _check_dtypes("conv2d_input_gradient", g=g, w=w)
-    plan = geometry(tuple(x_shape), w.shape, stride, padding, dilation, groups, g.itemsize, *STRIPS)
-    _check_cotangent("conv2d_input_gradient", g, plan)
-    if not ENABLED or not g.size or not w.size:
-        return reference_input_gradient(g, w, x_shape, stride, padding, dilation, groups)
-    g, w = np.ascontiguousarray(g), np.ascontiguousarray(w)
-    panels = _pack_filters(w, groups, transposed=True)
-    parts = min(plan.parts, plan.image_blocks)
-    dx, scratch = np.empty(x_shape, g.dtype), np.empty(parts * plan.image_window, g.dtype)
-    launch(
-        kernels(g.itemsize).input_gradient, parts, plan.numbers, plan.pixels, plan.taps, plan.rows, plan.channels, g,
-        panels, dx, scratch, parts,
-    )  # fmt: skip
-    return dx
+    how, needs = (stride, padding, dilation, groups), (True, False, False)
+    return _backward("conv2d_input_gradient", g, None, None, g, w, tuple(x_shape), w.shape, how, None, needs)[0]
 
 
 def conv2d_weight_gradient(
     x: Array, g: Array, w_shape: tuple[int, ...], stride: Pair, padding: Padding, dilation: Pair, groups: int
 ) -> Array:
     """x:(N,H,W,C), g:(N,H',W',F) -> dw:(kh,kw,C/groups,F), the gradient of Sum(g * conv2d(x, w)) by w."""
-    _check_dtypes("conv2d_weight_gradient", x=x, g=g)
-    plan = geometry(x.shape, tuple(w_shape), stride, padding, dilation, groups, x.itemsize, *DEEP_STRIPS)
-    _check_cotangent("conv2d_weight_gradient", g, plan)
-    if not ENABLED or not x.size or not g.size:
-        return reference_weight_gradient(x, g, w_shape, stride, padding, dilation, groups)
-    x, g = np.ascontiguousarray(x), np.ascontiguousarray(g)
-    tile = tile_shape(x.itemsize)
-    wanted = max(1, min(GRADIENT_PARTS, plan.work // WORTH))
-    # Cut the pixels (which costs partial sums of dw's size, added in order) or the rows of dw (each packs g again),
-    # whichever costs less.
-    N, OH, OW, _ = plan.out_shape
-    tiles = -(-plan.taps.size // tile.rows)
-    pixel_parts = min(plan.strips, wanted, 1 + N * OH * OW // (4 * plan.taps.size))
-    row_parts = max(1, min(-(-wanted // pixel_parts), tiles // 8))
-    rows = -(-tiles // row_parts) * tile.rows
-    row_parts = -(-plan.taps.size // rows)
-    partial = np.empty((pixel_parts, *w_shape), x.dtype)
-    parts = pixel_parts * row_parts
-    panel = plan.pixels.size * tile.columns
-    scratch = np.empty(parts * (plan.window + panel), x.dtype)
-    launch(
-        kernels(x.itemsize).weight_gradient, parts, plan.numbers, plan.pixels, plan.taps, plan.filter_rows, x, g,
-        partial, scratch, plan.window + panel, panel, pixel_parts, row_parts, rows,
-    )  # fmt: skip
-    return partial[0] if pixel_parts == 1 else np.add.reduce(partial, axis=0)
+    how, needs = (stride, padding, dilation, groups), (False, True, False)
+    return _backward("conv2d_weight_gradient", g, None, None, x, x, x.shape, tuple(w_shape), how, None, needs)[1]
 
 
-def _pack_filters(w: Array, groups: int, transposed: bool) -> Array:
-    """w as panels: for each group a matrix (kh*kw*C/groups, F/groups); if transposed, (F/groups, C/groups) per tap."""
-    kh, kw, Cg, F = w.shape
-    Fg = F // groups
-    columns = tile_shape(w.itemsize).columns
-    if transposed:
-        taps, tap_step, k_step, n_step, depth, n = kh * kw, Cg * F, 1, F, Fg, Cg
-    else:
-        taps, tap_step, k_step, n_step, depth, n = 1, 0, F, 1, kh * kw * Cg, Fg
-    count = groups * taps * -(-n // columns)
-    panels = np.empty(count * depth * columns, w.dtype)
-    parts = min(count, 1 + w.size // WORTH)
-    launch(
-        kernels(w.itemsize).pack, parts, w, panels, count, parts, taps, Fg, tap_step, k_step, n_step, depth, n
-    )  # fmt: skip
-    return panels
+def _backward(
+    op: str,
+    g: Array,
+    y: Array | None,
+    index: Array | None,
+    x: Array,
+    w: Array,
+    x_shape: tuple[int, ...],
+    w_shape: tuple[int, ...],
+    how: Any,
+    pool: Pool | None,
+    needs: tuple[bool, bool, bool],
+) -> Any:
+    """All gradients. x or w may be any array of its dtype where no gradient reads it."""
+    _check_dtypes(op, x=x, g=g, w=w)
+    plan = conv_backward.plan(x_shape, w_shape, *how, pool, y is not None, needs, g.itemsize)
+    if g.shape != plan.geometry.out_shape:
+        shape = plan.geometry.out_shape
+        raise ShapeError(f"{op}: g is {g.shape}; it must have the shape of the output, (N,H',W',F) = {shape}")
+    if not ENABLED or not g.size or not math.prod(x_shape) or not math.prod(w_shape):
+        return _plain_backward(g, y, index, x, w, x_shape, w_shape, how, pool, needs)
+    g, x, w = np.ascontiguousarray(g), np.ascontiguousarray(x), np.ascontiguousarray(w)
+    y, index = (np.ascontiguousarray(g if a is None else a) for a in (y, index))
+    dx = empty(x_shape, g.dtype) if needs[0] else None
+    dw = empty((plan.partials, *w_shape), g.dtype) if needs[1] else None
+    db = empty((plan.partials, w_shape[3]), g.dtype) if needs[2] else None
+    panels, scratch = empty(plan.panels if needs[0] else 0, g.dtype), empty(plan.scratch, g.dtype)
+    if needs[0]:
+        run_at(plan.pack, address_of(w), address_of(panels))
+    arrays = g, y, index, x, panels, dx, dw, db, scratch
+    run_at(plan.job, *(0 if a is None else address_of(a) for a in arrays))
+    return dx, _added(dw), _added(db)
+
+
+def _plain_backward(
+    g: Array, y: Any, index: Any, x: Array, w: Array, x_shape: Any, w_shape: Any, how: Any, pool: Any, needs: Any
+) -> Gradients:
+    """_backward in NumPy."""
+    g = g if y is None else np.where(y > 0, g, g.dtype.type(0))
+    db = g.sum((0, 1, 2)) if needs[2] else None
+    if pool is not None:
+        g = scatter_windows(g, index, out_shape(x_shape, w_shape, *how[:3]), *pool)
+    return (
+        reference_input_gradient(g, w, x_shape, *how) if needs[0] else None,
+        reference_weight_gradient(x, g, w_shape, *how) if needs[1] else None,
+        db,
+    )
+
+
+def _added(partial: Array | None) -> Array | None:
+    """Partial sums, added in order."""
+    if partial is None or len(partial) == 1:
+        return None if partial is None else partial[0]
+    return np.add.reduce(partial, axis=0, out=empty(partial.shape[1:], partial.dtype))
 
 
 def _check_dtypes(op: str, **arrays: Array) -> None:
@@ -209,8 +280,3 @@ def _check_dtypes(op: str, **arrays: Array) -> None:
     if len(set(found.values())) > 1 or next(iter(found.values())).char not in "fd":
         listed = ", ".join(f"{name} is {dtype}" for name, dtype in found.items())
         raise DTypeError(f"{op}: {listed}; cast all to float32 or all to float64")
-
-
-def _check_cotangent(op: str, g: Array, plan: Geometry) -> None:
-    if g.shape != plan.out_shape:
-        raise ShapeError(f"{op}: g is {g.shape}; it must have the shape of the output, (N,H',W',F) = {plan.out_shape}")

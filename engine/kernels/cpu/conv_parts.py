@@ -1,49 +1,48 @@
-"""What one core does for a part of a convolution: the kernels behind conv.py, strip by strip.
-
-    for strip in the part's strips:                       # pixels that fit the second cache
-        window = the strip's input, with its border       # in place where there is no padding
-        for panel of NR filters:                          # packed, fits the first cache
-            sweep(window, pixels, taps, panel)            # the micro-kernel, tile by tile
-"""
+"""Words for one strip of a convolution, in which conv_forward.py and conv_backward.py are written; packed filters."""
 
 from __future__ import annotations
 
 import functools
+from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import geometry as at
-from .jit import Kernel, array_at, device, kernel, number_at, real_at, stack, view
-from .microkernel import make
+from .geometry import Geometry
+from .jit import Kernel, device, kernel, number_at, view
+from .microkernel import make, tile_shape
+from .threads import HEADER, job, run
 
-FEW = 24  # rows that are not worth packing a panel for
+WORTH = 1 << 18  # products that a part is worth its launch for
 
 
 @dataclass(frozen=True)
-class Kernels:
-    forward: Kernel
-    input_gradient: Kernel
-    weight_gradient: Kernel
-    pack: Kernel
+class Words:
+    """The device functions of one dtype."""
+
+    input_of: Callable[..., Any]
+    begin_input_gradient: Callable[..., Any]
+    end_input_gradient: Callable[..., Any]
 
 
 @device
 def strip_at(s, strip):  # type: ignore[no-untyped-def]
-    """(first image, number of images, first output row, number of output rows) of a strip."""
-    block, place = strip // s[at.STRIPS_PER_IMAGE], strip % s[at.STRIPS_PER_IMAGE]
-    image, row = block * s[at.IMAGES], place * s[at.STRIP_ROWS]
-    return image, min(s[at.IMAGES], s[at.N] - image), row, min(s[at.STRIP_ROWS], s[at.OH] - row)
+    """(first image, images, first row of windows, rows of windows, first output row, output rows) of a strip."""
+    image, windows = strip // s[at.STRIPS_PER_IMAGE] * s[at.IMAGES], strip % s[at.STRIPS_PER_IMAGE] * s[at.POOL_ROWS]
+    rows = min(s[at.POOL_ROWS], s[at.POOL_H] - windows)
+    first = windows * s[at.POOL_SH] - s[at.POOL_TOP]
+    behind = min(s[at.OH], first + (rows - 1) * s[at.POOL_SH] + s[at.POOL_KH])
+    first = max(0, first)
+    return image, min(s[at.IMAGES], s[at.N] - image), windows, rows, first, behind - first
 
 
 @functools.cache
-def kernels(size: int) -> Kernels:
-    """The kernels for float32 (size 4) or float64 (size 8)."""
+def words(size: int) -> Words:
+    """For numbers of `size` bytes."""
     dtype = np.float32 if size == 4 else np.float64
-    words = make(dtype)
-    NR, sweep, pack = words.NR, words.sweep, words.pack
-    no_floor, zeros_memory = dtype(-np.inf), stack(NR * size)
-    fresh, add = np.int64(0), np.int64(-1)  # start from a row of numbers, or from C
 
     @device
     def input_of(s, x, scratch, image, images, row):  # type: ignore[no-untyped-def]
@@ -71,120 +70,97 @@ def kernels(size: int) -> Kernels:
         return scratch
 
     @device
-    def crop(s, scratch, dx, image, images):  # type: ignore[no-untyped-def]
-        """dx = what lies inside the border of scratch; 0 where no filter ever reached."""
+    def begin_input_gradient(s, dx, scratch, image, images, c0, c1):  # type: ignore[no-untyped-def]
+        """Address of the first pixel of these images in dx, or of their copies with borders; channels c0:c1 are 0."""
+        height, width, target = s[at.H], s[at.W], dx + image * s[at.H] * s[at.W] * s[at.C] * size
+        if s[at.PADDED]:
+            height, width, target = s[at.IMAGE_H], s[at.WINDOW_W], scratch
+        numbers, pixels, run = view(target, 0, dtype), images * height * width, c1 - c0
+        if run == s[at.C]:
+            pixels, run = 1, pixels * run
+        for p in range(pixels):
+            for q in range(p * s[at.C] + c0, p * s[at.C] + c0 + run):
+                numbers[q] = 0
+        return target
+
+    @device
+    def end_input_gradient(s, dx, scratch, image, images, c0, c1):  # type: ignore[no-untyped-def]
+        """Copy channels c0:c1 from inside of the border to dx; 0 where no filter ever reached."""
+        if not s[at.PADDED]:
+            return
         source, target = view(scratch, 0, dtype), view(dx, 0, dtype)
-        H, left, width, row = s[at.H], s[at.LEFT] * s[at.C], s[at.WINDOW_W] * s[at.C], s[at.W] * s[at.C]
-        inside = max(0, min(row, width - left))
+        H, W, C, left = s[at.H], s[at.W], s[at.C], s[at.LEFT]
+        inside, run = max(0, min(W, s[at.WINDOW_W] - left)), c1 - c0
         for i in range(images):
             for h in range(H):
-                to, r = ((image + i) * H + h) * row, h + s[at.TOP]
+                to, r = ((image + i) * H + h) * W, h + s[at.TOP]
                 reached = inside if r < s[at.IMAGE_H] else 0
-                pixel = (i * s[at.IMAGE_H] + r) * width + left
-                for q in range(reached):
-                    target[to + q] = source[pixel + q]
-                for q in range(reached, row):
-                    target[to + q] = 0
+                pixel = (i * s[at.IMAGE_H] + r) * s[at.WINDOW_W] + left
+                if run == C:
+                    for q in range(reached * C):
+                        target[to * C + q] = source[pixel * C + q]
+                    for q in range(reached * C, W * C):
+                        target[to * C + q] = 0
+                else:
+                    for j in range(W):
+                        for c in range(c0, c1):
+                            target[(to + j) * C + c] = source[(pixel + j) * C + c] if j < reached else dtype(0)
 
-    def forward(block, part):  # type: ignore[no-untyped-def]
-        s = array_at(block, 0, np.int64)
-        pixels, taps, rows, x = number_at(block, 2), number_at(block, 4), number_at(block, 6), number_at(block, 8)
-        panels, start, y = number_at(block, 10), number_at(block, 12), number_at(block, 14)
-        parts, floor = number_at(block, 18), dtype(real_at(block, 19))
-        scratch = number_at(block, 16) + part * (number_at(block, 17) // parts) * size
-        depth = s[at.DEPTH]
-        for strip in range(part * s[at.STRIPS] // parts, (part + 1) * s[at.STRIPS] // parts):
-            image, images, row, height = strip_at(s, strip)
-            a = input_of(s, x, scratch, image, images, row)
-            out = y + (image * s[at.OH] + row) * s[at.OW] * s[at.F] * size
-            m = images * height * s[at.OW]
-            panel = panels
-            for group in range(s[at.GROUPS]):
-                for j in range(0, s[at.GROUP_F], NR):  # (m,depth) @ (depth,NR) -> (m,NR)
-                    f, n = (group * s[at.GROUP_F] + j) * size, min(NR, s[at.GROUP_F] - j)
-                    a_group = a + group * s[at.GROUP_C] * size
-                    sweep(a_group, pixels, taps, depth, panel, NR * size, start + f, fresh, floor, out + f, rows, m, n)
-                    panel += depth * NR * size
+    return Words(input_of, begin_input_gradient, end_input_gradient)
 
-    def input_gradient(block, part):  # type: ignore[no-untyped-def]
-        s, tap = array_at(block, 0, np.int64), array_at(block, 4, np.int64)
-        pixels, rows, channels = number_at(block, 2), number_at(block, 6), number_at(block, 8)
-        g, panels, dx = number_at(block, 10), number_at(block, 12), number_at(block, 14)
-        parts = number_at(block, 18)
-        scratch = number_at(block, 16) + part * (number_at(block, 17) // parts) * size
-        blocks = s[at.STRIPS] // s[at.STRIPS_PER_IMAGE]
-        height, width = (s[at.IMAGE_H], s[at.WINDOW_W]) if s[at.PADDED] else (s[at.H], s[at.W])
-        for image_block in range(part * blocks // parts, (part + 1) * blocks // parts):
-            first = image_block * s[at.STRIPS_PER_IMAGE]
-            image, images, _, _ = strip_at(s, first)
-            target = scratch if s[at.PADDED] else dx + image * height * width * s[at.C] * size
-            zeroed = view(target, 0, dtype)
-            for q in range(images * height * width * s[at.C]):
-                zeroed[q] = 0
-            for strip in range(first, first + s[at.STRIPS_PER_IMAGE]):
-                _, _, row, strip_rows = strip_at(s, strip)
-                a = g + (image * s[at.OH] + row) * s[at.OW] * s[at.F] * size
-                corner = target + row * s[at.SH] * width * s[at.C] * size
-                m = images * strip_rows * s[at.OW]
-                panel = panels
-                for group in range(s[at.GROUPS]):
-                    a_group = a + group * s[at.GROUP_F] * size
-                    for t in range(s[at.TAPS]):
-                        for j in range(0, s[at.GROUP_C], NR):  # (m,F) @ (F,NR) -> (m,NR), added where the tap meets x
-                            c = corner + tap[t * s[at.GROUP_C]] + (group * s[at.GROUP_C] + j) * size
-                            n, depth = min(NR, s[at.GROUP_C] - j), s[at.GROUP_F]
-                            sweep(a_group, rows, channels, depth, panel, NR * size, c, add, no_floor, c, pixels, m, n)
-                            panel += depth * NR * size
-            if s[at.PADDED]:
-                crop(s, scratch, dx, image, images)
 
-    def weight_gradient(block, part):  # type: ignore[no-untyped-def]
-        s = array_at(block, 0, np.int64)
-        pixels, taps, filter_rows = number_at(block, 2), number_at(block, 4), number_at(block, 6)
-        x, g, partial = number_at(block, 8), number_at(block, 10), number_at(block, 12)
-        panel = number_at(block, 14) + part * number_at(block, 16) * size
-        scratch = panel + number_at(block, 17) * size
-        pixel_parts, row_parts, rows = number_at(block, 18), number_at(block, 19), number_at(block, 20)
-        zeros = zeros_memory()
-        zero = view(zeros, 0, dtype)
-        for j in range(NR):
-            zero[j] = 0
+class Plan(NamedTuple):
+    """All that the shapes of a call decide: jobs, complete but for their addresses, and how much memory they need."""
 
-        part, k0 = part // row_parts, part % row_parts * rows
-        m = min(rows, s[at.DEPTH] - k0)
-        first = part * s[at.STRIPS] // pixel_parts
-        for strip in range(first, (part + 1) * s[at.STRIPS] // pixel_parts):
-            image, images, row, height = strip_at(s, strip)
-            a = input_of(s, x, scratch, image, images, row)
-            g_strip = g + (image * s[at.OH] + row) * s[at.OW] * s[at.F] * size
-            depth = images * height * s[at.OW]
-            keep = -min(1, strip - first)
-            for group in range(s[at.GROUPS]):
-                for j in range(0, s[at.GROUP_F], NR):  # (m,pixels) @ (pixels,NR) -> (m,NR)
-                    f, n = (group * s[at.GROUP_F] + j) * size, min(NR, s[at.GROUP_F] - j)
-                    b, step = g_strip + f, s[at.F] * size
-                    if n < NR or m > FEW:
-                        pack(b, s[at.F], 1, depth, n, panel)
-                        b, step = panel, NR * size
-                    c = partial + part * s[at.DEPTH] * s[at.F] * size + f
-                    start = c if keep else zeros
-                    a_group, c_rows = a + group * s[at.GROUP_C] * size, filter_rows + 8 * k0
-                    sweep(a_group, taps + 8 * k0, pixels, depth, b, step, start, keep, no_floor, c, c_rows, m, n)
+    geometry: Geometry  # holds the tables that the job points to
+    pack: Any  # the job that packs the filters
+    panels: int  # numbers in the packed filters
+    job: Any
+    scratch: int  # numbers
+    partials: int = 1  # partial sums of the gradients of w and bias
+
+
+# --- filters, packed into panels -------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _pack(size: int) -> Kernel:
+    words = make(np.float32 if size == 4 else np.float64)
+    NR, pack = words.NR, words.pack
 
     def pack_filters(block, part):  # type: ignore[no-untyped-def]
-        w, panels = number_at(block, 0), number_at(block, 2)
-        count, parts, taps = number_at(block, 4), number_at(block, 5), number_at(block, 6)
-        group_step, tap_step = number_at(block, 7), number_at(block, 8)
-        k_step, n_step, depth, n = number_at(block, 9), number_at(block, 10), number_at(block, 11), number_at(block, 12)
+        w, panels, count, parts = number_at(block, 0), number_at(block, 1), number_at(block, 2), number_at(block, 3)
+        taps, group_step, tap_step = number_at(block, 4), number_at(block, 5), number_at(block, 6)
+        k_step, n_step, depth, n = number_at(block, 7), number_at(block, 8), number_at(block, 9), number_at(block, 10)
         across = (n + NR - 1) // NR
         for i in range(part * count // parts, (part + 1) * count // parts):
             group, tap, j = i // across // taps, i // across % taps, i % across * NR
             b = w + (group * group_step + tap * tap_step + j * n_step) * size
             pack(b, k_step, n_step, depth, min(NR, n - j), panels + i * depth * NR * size)
 
-    return Kernels(
-        kernel(forward, f"conv_forward_float{8 * size}"),
-        kernel(input_gradient, f"conv_input_gradient_float{8 * size}"),
-        kernel(weight_gradient, f"conv_weight_gradient_float{8 * size}"),
-        kernel(pack_filters, f"conv_pack_float{8 * size}"),
-    )
+    return kernel(pack_filters, f"conv_pack_float{8 * size}")
+
+
+def pack_job(w_shape: tuple[int, ...], groups: int, transposed: bool, size: int) -> tuple[Any, int]:
+    """The job that packs filters (but for the addresses of w and of the panels), and how many numbers the panels hold.
+
+    For each group a matrix (kh*kw*C/groups, F/groups); if transposed, (F/groups, C/groups) for each group and tap.
+    """
+    kh, kw, Cg, F = w_shape
+    Fg = F // groups
+    columns = tile_shape(size).columns
+    if transposed:
+        taps, tap_step, k_step, n_step, depth, n = kh * kw, Cg * F, 1, F, Fg, Cg
+    else:
+        taps, tap_step, k_step, n_step, depth, n = 1, 0, F, 1, kh * kw * Cg, Fg
+    count = groups * taps * -(-n // columns)
+    parts = min(count, 1 + kh * kw * Cg * F // WORTH)
+    slots = [0, 0, count, parts, taps, Fg, tap_step, k_step, n_step, depth, n]
+    return job(_pack(size), parts, slots), count * depth * columns
+
+
+def run_at(job: Any, *addresses: int) -> None:
+    """Run a copy of a job whose first slots are these addresses."""
+    job = job[:]
+    job[HEADER : HEADER + len(addresses)] = array("q", addresses)
+    run(job)

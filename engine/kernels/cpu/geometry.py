@@ -7,36 +7,47 @@ the filter. It is never built. Its entry lies at base + pixels[p] + taps[q], and
     weight gradient    dW = X^T G     rows taps,   columns pixels
     input gradient     dX += G W^T    one tap at a time, rows of C at pixels + tap
 
-A strip is some images, or some rows of one image; every strip uses the same tables from another base.
+A strip is some images, or some rows of one image; every strip uses the same tables from another base. Where max-pooling
+follows, a strip is made of whole rows of windows, with all the pixels that these read; pixels that no window reads are
+not computed. Without it, the windows are single pixels.
 """
 
 from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from engine.errors import ShapeError
 
 Pair = tuple[int, int]
+Padding = tuple[Pair, Pair]
 Table = np.ndarray[Any, np.dtype[np.int64]]
-MAX_PARTS = 64
-WORTH = 1 << 18  # products that a part is worth its launch for
 
 
-# The numbers that kernels read, in this order.
+class Pool(NamedTuple):
+    """The windows of max-pooling: their size, stride and padding, and how many there are."""
+
+    size: Pair
+    stride: Pair
+    padding: Padding
+    out: Pair
+
+
+# The numbers that kernels read, in this order. H', W' are the sides of the part of the output that is computed.
 N, H, W, C, OH, OW, F, SH, TOP, LEFT, GROUPS, DEPTH, GROUP_C, GROUP_F, TAPS = range(15)
 IMAGES, STRIP_ROWS, STRIPS_PER_IMAGE, STRIPS, PADDED, WINDOW_H, WINDOW_W, IMAGE_H = range(15, 23)
+POOL_H, POOL_W, POOL_ROWS, POOL_KH, POOL_SH, POOL_TOP = range(23, 29)  # windows; rows of them in a strip
 
 
 @dataclass(frozen=True)
 class Geometry:
     """Everything about one convolution that its shapes decide. Tables are in bytes."""
 
-    out_shape: tuple[int, int, int, int]  # (N, H', W', F)
-    numbers: Table  # see above
+    out_shape: tuple[int, int, int, int]  # (N, H', W', F), or that of the pooled output
+    numbers: tuple[int, ...]  # see above
     pixels: Table  # offsets of the output pixels of a strip in its input
     taps: Table  # offsets of (u, v, c)
     rows: Table  # offsets of the output pixels in the output: multiples of F
@@ -50,17 +61,24 @@ class Geometry:
     def window(self) -> int:
         """Numbers in the padded input of one strip; 0 where the input is read in place."""
         s = self.numbers
-        return int(s[PADDED] * s[IMAGES] * s[WINDOW_H] * s[WINDOW_W] * s[C])
+        return s[PADDED] * s[IMAGES] * s[WINDOW_H] * s[WINDOW_W] * s[C]
 
     @property
     def image_window(self) -> int:
         """Numbers in the padded input of one image block; 0 where the input is read in place."""
         s = self.numbers
-        return int(s[PADDED] * s[IMAGES] * s[IMAGE_H] * s[WINDOW_W] * s[C])
+        return s[PADDED] * s[IMAGES] * s[IMAGE_H] * s[WINDOW_W] * s[C]
 
     @property
-    def parts(self) -> int:
-        return max(1, min(self.strips, MAX_PARTS, self.work // WORTH))
+    def strip_output(self) -> int:
+        """Numbers in the output of one strip, before the pooling."""
+        return self.rows.size * self.numbers[F]
+
+    @property
+    def strip_windows(self) -> int:
+        """Numbers in the pooled output of one strip."""
+        s = self.numbers
+        return s[IMAGES] * s[POOL_ROWS] * s[POOL_W] * s[F]
 
 
 def out_side(side: int, kernel: int, stride: int, padding: Pair, dilation: int) -> int:
@@ -73,9 +91,10 @@ def geometry(
     x_shape: tuple[int, ...],
     w_shape: tuple[int, ...],
     stride: Pair,
-    padding: tuple[Pair, Pair],
+    padding: Padding,
     dilation: Pair,
     groups: int,
+    pool: Pool | None,
     itemsize: int,
     strip_pixels: int,
     least_strips: int,
@@ -94,11 +113,19 @@ def geometry(
             f"conv2d: a filter of (kh,kw) = ({kh}, {kw}) with dilation {dilation} is larger than the image "
             f"(H,W) = ({h}, {w}) with padding {padding}: pad more, or use a smaller filter"
         )
-    # whole images while they are small, in enough strips if n allows; whole rows of one image when it is large
+    if pool is None:
+        pool = Pool((1, 1), (1, 1), ((0, 0), (0, 0)), (oh, ow))
+    (ph, pw), (psh, psw), (ptop, pleft) = pool.out, pool.stride, (pool.padding[0][0], pool.padding[1][0])
+    oh, ow = min(oh, (ph - 1) * psh - ptop + pool.size[0]), min(ow, (pw - 1) * psw - pleft + pool.size[1])
+
+    # whole images while they are small, in enough strips if n allows; whole rows of windows when an image is large
     images = max(1, min(strip_pixels // (oh * ow), n // least_strips))
-    strip_rows = oh if images > 1 else min(oh, -(-strip_pixels // ow))
-    strip_rows = -(-oh // -(-oh // strip_rows))  # of nearly equal height
-    strips_per_image, image_blocks = -(-oh // strip_rows), -(-n // images)
+    pool_rows = ph
+    if images == 1:
+        pool_rows = min(ph, max(1, -(-(-(-strip_pixels // ow) - pool.size[0]) // psh) + 1))
+        pool_rows = -(-ph // -(-ph // pool_rows))  # of nearly equal height
+    strip_rows = min(oh, (pool_rows - 1) * psh + pool.size[0])
+    strips_per_image, image_blocks = -(-ph // pool_rows), -(-n // images)
     strips = image_blocks * strips_per_image
     padded = padding != ((0, 0), (0, 0))
     window_h, image_h = ((rows - 1) * sh + (kh - 1) * dh + 1 for rows in (strip_rows, oh))
@@ -113,9 +140,10 @@ def geometry(
 
     numbers = [n, h, w, c, oh, ow, f, sh, padding[0][0], padding[1][0], groups, kh * kw * cg, cg, f // groups, kh * kw]
     numbers += [images, strip_rows, strips_per_image, strips, int(padded), window_h, window_w, image_h]
+    numbers += [ph, pw, pool_rows, pool.size[0], psh, ptop]
     return Geometry(
-        out_shape=(n, oh, ow, f),
-        numbers=np.array(numbers, np.int64),
+        out_shape=(n, ph, pw, f),
+        numbers=tuple(numbers),
         pixels=table(((i * height + r * sh) * width + q * sw) * c),
         taps=table((u * dh * width + v * dw) * c + k),
         rows=table(np.arange(i.size) * f),

@@ -12,9 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from .jit import ENABLED, Kernel, device, kernel, number_at, view
+from . import pool_parts as at
+from .buffers import empty
+from .jit import ENABLED, Kernel, kernel, number_at, view
+from .pool_parts import PLACE, words
 from .threads import launch
-from .vector import BYTES, beats, choose, equal, fill, fill_integers, load, load_bytes, store, store_bytes
+from .vector import BYTES, fill, load, store
 
 Array = np.ndarray[Any, Any]
 Pair = tuple[int, int]
@@ -102,82 +105,39 @@ def _index_dtype(size: Pair) -> Any:
 
 # --- kernels ---------------------------------------------------------------------------------------------------------
 
-GEOMETRY = 13  # numbers: H W C, kh kw, sh sw, top left, H' W', rows (or images) of a part, and how many there are
-
-
-@device
-def geometry_at(block, slot):  # type: ignore[no-untyped-def]
-    n = view(block + 8 * slot, GEOMETRY, np.int64)
-    return n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11], n[12]
-
 
 @functools.cache
 def _kernels(size: int) -> dict[str, Kernel]:
-    """The kernels for numbers of `size` bytes."""
+    """The kernels for numbers of `size` bytes. Arguments: arrays, the place of the windows, rows (or images) of a part
+    and how many there are.
+    """
     dtype = np.float32 if size == 4 else np.float64
     L = BYTES // size
+    parts = words(size)
+    max_windows, scatter_windows, clear = parts.max_windows, parts.scatter_windows, parts.clear
 
     def max_rows(block, part):  # type: ignore[no-untyped-def]
         x, y, index = number_at(block, 0), number_at(block, 2), number_at(block, 4)
-        H, W, C, kh, kw, sh, sw, top, left, OH, OW, rows, count = geometry_at(block, 6)
+        p = view(block + 48, PLACE, np.int64)
+        rows, count = number_at(block, 6 + PLACE), number_at(block, 7 + PLACE)
         for r in range(part * rows, min(count, (part + 1) * rows)):
-            h = r % OH * sh - top
-            u0, u1 = max(0, -h), min(kh, H - h)
-            for j in range(OW):
-                w = j * sw - left
-                v0, v1 = max(0, -w), min(kw, W - w)
-                corner = x + ((r // OH * H + h) * W + w) * C * size  # perhaps in the padding, where nothing is read
-                out = (r * OW + j) * C
-                for c in range(0, C - C % L, L):
-                    best = load(corner + ((u0 * W + v0) * C + c) * size, dtype)
-                    number = fill_integers(u0 * kw + v0, best)
-                    for u in range(u0, u1):
-                        for v in range(v0, v1):
-                            value = load(corner + ((u * W + v) * C + c) * size, dtype)
-                            better = beats(value, best)
-                            best = choose(better, value, best)
-                            number = choose(better, fill_integers(u * kw + v, best), number)
-                    store(y + (out + c) * size, best)
-                    store_bytes(index + out + c, number)
-                for c in range(C - C % L, C):
-                    first, place = view(corner + ((u0 * W + v0) * C + c) * size, 1, dtype)[0], u0 * kw + v0
-                    for u in range(u0, u1):
-                        for v in range(v0, v1):
-                            one = view(corner + ((u * W + v) * C + c) * size, 1, dtype)[0]
-                            if one > first or (one != one and first == first):
-                                first, place = one, u * kw + v
-                    view(y + (out + c) * size, 1, dtype)[0] = first
-                    view(index + out + c, 1, np.uint8)[0] = place
+            image, out = x + r // p[at.OH] * p[at.H] * p[at.W] * p[at.C] * size, r * p[at.OW] * p[at.C]
+            max_windows(image, p, r % p[at.OH], 1, y + out * size, index + out)
 
     def scatter_images(block, part):  # type: ignore[no-untyped-def]
         g, index, dx = number_at(block, 0), number_at(block, 2), number_at(block, 4)
-        tiled = number_at(block, 6)
-        H, W, C, kh, kw, sh, sw, top, left, OH, OW, images, count = geometry_at(block, 7)
+        p = view(block + 48, PLACE, np.int64)
+        images, count = number_at(block, 6 + PLACE), number_at(block, 7 + PLACE)
         for n in range(part * images, min(count, (part + 1) * images)):
-            clear(dx + n * H * W * C * size, 0 if tiled else H * W * C)
-            for p in range(OH * OW):
-                h, w = p // OW * sh - top, p % OW * sw - left
-                u0, u1, v0, v1 = max(0, -h), min(kh, H - h), max(0, -w), min(kw, W - w)
-                corner, out = dx + ((n * H + h) * W + w) * C * size, (n * OH * OW + p) * C
-                for c in range(0, C - C % L, L):
-                    value = load(g + (out + c) * size, dtype)
-                    number, zero = load_bytes(index + out + c, value), fill(dtype(0), value)
-                    for u in range(u0, u1):
-                        for v in range(v0, v1):
-                            at = corner + ((u * W + v) * C + c) * size
-                            here = choose(equal(number, fill_integers(u * kw + v, value)), value, zero)
-                            store(at, here if tiled else load(at, dtype) + here)
-                for c in range(C - C % L, C):
-                    one, place = view(g + (out + c) * size, 1, dtype)[0], view(index + out + c, 1, np.uint8)[0]
-                    for u in range(u0, u1):
-                        for v in range(v0, v1):
-                            pixel = view(corner + ((u * W + v) * C + c) * size, 1, dtype)
-                            share = one if place == u * kw + v else dtype(0)
-                            pixel[0] = share if tiled else pixel[0] + share
+            pixels, out = p[at.H] * p[at.W] * p[at.C], n * p[at.OH] * p[at.OW] * p[at.C]
+            clear(dx + n * pixels * size, 0 if p[at.TILED] else pixels)
+            scatter_windows(g + out * size, index + out, p, 0, p[at.OH], dx + n * pixels * size)
 
     def average_rows(block, part):  # type: ignore[no-untyped-def]
-        x, y = number_at(block, 0), number_at(block, 2)
-        H, W, C, kh, kw, sh, sw, top, left, OH, OW, rows, count = geometry_at(block, 4)
+        x, y, p = number_at(block, 0), number_at(block, 2), view(block + 32, PLACE, np.int64)
+        H, W, C, kh, kw, sh, sw = p[at.H], p[at.W], p[at.C], p[at.KH], p[at.KW], p[at.SH], p[at.SW]
+        top, left, OH, OW = p[at.TOP], p[at.LEFT], p[at.OH], p[at.OW]
+        rows, count = number_at(block, 4 + PLACE), number_at(block, 5 + PLACE)
         for r in range(part * rows, min(count, (part + 1) * rows)):
             h = r % OH * sh - top
             u0, u1 = max(0, -h), min(kh, H - h)
@@ -201,34 +161,30 @@ def _kernels(size: int) -> dict[str, Kernel]:
                     view(out + c * size, 1, dtype)[0] = one / elements
 
     def spread_images(block, part):  # type: ignore[no-untyped-def]
-        g, dx, tiled = number_at(block, 0), number_at(block, 2), number_at(block, 4)
-        H, W, C, kh, kw, sh, sw, top, left, OH, OW, images, count = geometry_at(block, 5)
+        g, dx, p = number_at(block, 0), number_at(block, 2), view(block + 32, PLACE, np.int64)
+        H, W, C, kh, kw, sh, sw = p[at.H], p[at.W], p[at.C], p[at.KH], p[at.KW], p[at.SH], p[at.SW]
+        top, left, OH, OW, tiled = p[at.TOP], p[at.LEFT], p[at.OH], p[at.OW], p[at.TILED] != 0
+        images, count = number_at(block, 4 + PLACE), number_at(block, 5 + PLACE)
         for n in range(part * images, min(count, (part + 1) * images)):
             clear(dx + n * H * W * C * size, 0 if tiled else H * W * C)
-            for p in range(OH * OW):
-                h, w = p // OW * sh - top, p % OW * sw - left
+            for i in range(OH * OW):
+                h, w = i // OW * sh - top, i % OW * sw - left
                 u0, u1, v0, v1 = max(0, -h), min(kh, H - h), max(0, -w), min(kw, W - w)
                 elements = dtype((u1 - u0) * (v1 - v0))
-                corner, out = dx + ((n * H + h) * W + w) * C * size, g + (n * OH * OW + p) * C * size
+                corner, out = dx + ((n * H + h) * W + w) * C * size, g + (n * OH * OW + i) * C * size
                 for c in range(0, C - C % L, L):
                     value = load(out + c * size, dtype)
                     value = value / fill(elements, value)
                     for u in range(u0, u1):
                         for v in range(v0, v1):
-                            at = corner + ((u * W + v) * C + c) * size
-                            store(at, value if tiled else load(at, dtype) + value)
+                            pixel = corner + ((u * W + v) * C + c) * size
+                            store(pixel, value if tiled else load(pixel, dtype) + value)
                 for c in range(C - C % L, C):
                     one = view(out + c * size, 1, dtype)[0] / elements
                     for u in range(u0, u1):
                         for v in range(v0, v1):
-                            pixel = view(corner + ((u * W + v) * C + c) * size, 1, dtype)
-                            pixel[0] = one if tiled else pixel[0] + one
-
-    @device
-    def clear(address, n):  # type: ignore[no-untyped-def]
-        numbers = view(address, n, dtype)
-        for i in range(n):
-            numbers[i] = dtype(0)
+                            share = view(corner + ((u * W + v) * C + c) * size, 1, dtype)
+                            share[0] = one if tiled else share[0] + one
 
     functions = {"max_pool2d": max_rows, "scatter_windows": scatter_images, "average_pool2d": average_rows,
                  "spread_windows": spread_images}  # fmt: skip
@@ -243,7 +199,7 @@ def max_pool2d(x: Array, size: Pair, stride: Pair, padding: Padding, out: Pair) 
     if not _fits(x, size):
         return plain_max_pool2d(x, size, stride, padding, out)
     shape = (x.shape[0], *out, x.shape[3])
-    y, index = np.empty(shape, x.dtype), np.empty(shape, np.uint8)
+    y, index = empty(shape, x.dtype), empty(shape, np.uint8)
     _launch_rows("max_pool2d", x.shape, size, stride, padding, out, np.ascontiguousarray(x), y, index)
     return y, index
 
@@ -252,7 +208,7 @@ def scatter_windows(g: Array, index: Array, shape: Any, size: Pair, stride: Pair
     """g and index (N,H',W',C) -> (N,H,W,C) = shape."""
     if not _fits(g, size) or index.dtype != np.uint8:
         return plain_scatter_windows(g, index, shape, size, stride, padding, out)
-    dx, index = np.empty(shape, g.dtype), np.ascontiguousarray(index)
+    dx, index = empty(shape, g.dtype), np.ascontiguousarray(index)
     _launch_images("scatter_windows", shape, size, stride, padding, out, np.ascontiguousarray(g), index, dx)
     return dx
 
@@ -261,7 +217,7 @@ def average_pool2d(x: Array, size: Pair, stride: Pair, padding: Padding, out: Pa
     """x (N,H,W,C) -> the mean of each window's elements on the image, (N,H',W',C)."""
     if not _fits(x, size):
         return plain_average_pool2d(x, size, stride, padding, out)
-    y = np.empty((x.shape[0], *out, x.shape[3]), x.dtype)
+    y = empty((x.shape[0], *out, x.shape[3]), x.dtype)
     _launch_rows("average_pool2d", x.shape, size, stride, padding, out, np.ascontiguousarray(x), y)
     return y
 
@@ -270,7 +226,7 @@ def spread_windows(g: Array, shape: Any, size: Pair, stride: Pair, padding: Padd
     """g (N,H',W',C) -> (N,H,W,C) = shape."""
     if not _fits(g, size):
         return plain_spread_windows(g, shape, size, stride, padding, out)
-    dx = np.empty(shape, g.dtype)
+    dx = empty(shape, g.dtype)
     _launch_images("spread_windows", shape, size, stride, padding, out, np.ascontiguousarray(g), dx)
     return dx
 
@@ -284,16 +240,15 @@ def _launch_rows(name: str, shape: Any, size: Pair, stride: Pair, padding: Paddi
     """Rows of windows, cut into parts."""
     N, H, W, C = shape
     rows = max(1, PART // (out[1] * size[0] * size[1] * C))
-    place = H, W, C, *size, *stride, padding[0][0], padding[1][0], *out, rows, N * out[0]
-    launch(_kernels(arrays[0].itemsize)[name], -(-N * out[0] // rows), *arrays, *place)
+    place = at.place((H, W, C), size, stride, padding, out)
+    launch(_kernels(arrays[0].itemsize)[name], -(-N * out[0] // rows), *arrays, *place, rows, N * out[0])
 
 
 def _launch_images(
     name: str, shape: Any, size: Pair, stride: Pair, padding: Padding, out: Pair, *arrays: Array
 ) -> None:
-    """Images, cut into parts. `tiled`: each pixel lies in just one window, so it can be written without adding."""
+    """Images, cut into parts."""
     N, H, W, C = shape
     images = max(1, PART // (H * W * C))
-    tiled = size == stride and padding == ((0, 0), (0, 0)) and (out[0] * size[0], out[1] * size[1]) == (H, W)
-    place = H, W, C, *size, *stride, padding[0][0], padding[1][0], *out, images, N
-    launch(_kernels(arrays[0].itemsize)[name], -(-N // images), *arrays, int(tiled), *place)
+    place = at.place((H, W, C), size, stride, padding, out)
+    launch(_kernels(arrays[0].itemsize)[name], -(-N // images), *arrays, *place, images, N)
