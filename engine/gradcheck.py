@@ -122,6 +122,7 @@ def gradcheck(
     if order not in (1, 2):
         raise ArgumentError(f"gradcheck: order must be 1 or 2, got {order}")
     rng = np.random.default_rng(seed)
+    f, inputs = _of_those_given(f, inputs)
     xs = [_float64(x) for x in inputs]
     report = Report(str(name or getattr(f, "__name__", "f")), _equation(f), [np.shape(x) for x in xs], params)
 
@@ -140,6 +141,21 @@ def gradcheck(
     if order == 2:
         report.comparisons += _second(first, xs, ybar, rng, names)
     return report
+
+
+def _of_those_given(f: Callable[..., Any], inputs: Sequence[Any]) -> tuple[Callable[..., Any], list[Any]]:
+    """f as a function of the inputs that are not None, and these."""
+    there = [i for i, x in enumerate(inputs) if x is not None]
+    if len(there) == len(inputs):
+        return f, list(inputs)
+
+    def given(*xs: Any, **params: Any) -> Any:
+        args = dict(zip(there, xs, strict=True))
+        return f(*(args.get(i) for i in range(len(inputs))), **params)
+
+    names = _names(f, len(inputs))
+    given.inputs, given.latex, given.__name__ = [names[i] for i in there], _equation(f), getattr(f, "__name__", "f")  # type: ignore[attr-defined]
+    return given, [inputs[i] for i in there]
 
 
 def _one_tensor(y: Any) -> Tensor:

@@ -46,8 +46,8 @@ class Signature:
             raise ValueError(f"shape string '{text}' has no '->': write \"x:(N,C) -> y:(N,C)\"")
         return cls(text, _operands(left, text), _operands(right, text))
 
-    def check(self, op: str, shapes: Sequence[Shape]) -> None:
-        """Raise ShapeError unless the shapes fit; remembers the answers it gave."""
+    def check(self, op: str, shapes: Sequence[Shape | None]) -> None:
+        """Raise ShapeError unless the shapes fit (None: an input that is not there); remembers the answers it gave."""
         problem = _problem(self, tuple(shapes))
         if problem:
             raise ShapeError(f"{op}: {problem}")
@@ -65,11 +65,12 @@ def _operands(text: str, whole: str) -> tuple[Operand, ...]:
 
 
 @lru_cache(maxsize=4096)
-def _problem(signature: Signature, shapes: tuple[Shape, ...]) -> str | None:
+def _problem(signature: Signature, shapes: tuple[Shape | None, ...]) -> str | None:
     """What is wrong with these shapes, in words; None if nothing is."""
     sizes: dict[str, tuple[int, str, int]] = {}  # axis name -> length, and the argument and position that set it
     leading: dict[str, list[Shape]] = {}  # operands with the same *B broadcast against each other
-    for operand, shape in zip(signature.inputs, shapes, strict=False):
+    there = [(o, s) for o, s in zip(signature.inputs, shapes, strict=False) if s is not None]
+    for operand, shape in there:
         n = len(operand.axes)
         if len(shape) < n or (len(shape) > n and not operand.batch):
             need = f"at least {n}" if operand.batch else f"{n}"
@@ -89,15 +90,13 @@ def _problem(signature: Signature, shapes: tuple[Shape, ...]) -> str | None:
                     return (
                         f"{operand.name}.shape[{position}] is {length}, but {axis} is {known[0]} from "
                         f"{known[1]}.shape[{known[2]}]; they must be equal. Expected {signature.text}, got "
-                        + ", ".join(f"{o.name}:{s}" for o, s in zip(signature.inputs, shapes, strict=False))
+                        + ", ".join(f"{o.name}:{s}" for o, s in there)
                     )
     try:
         for group in leading.values():
             broadcast_shapes(*group)
     except ShapeError:
-        return "the leading axes do not broadcast: " + ", ".join(
-            f"{o.name}:{s}" for o, s in zip(signature.inputs, shapes, strict=False)
-        )
+        return "the leading axes do not broadcast: " + ", ".join(f"{o.name}:{s}" for o, s in there)
     return None
 
 

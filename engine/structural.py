@@ -59,7 +59,7 @@ class StructuralOp(Op):
         args, params = self._bind(args, params)
         arrays, tensors, device, wanted = unwrap(self.name, args)
         arrays = self._promoted(arrays, device)
-        self.signature.check(self.name, [a.shape for a in arrays if a is not None])  # type: ignore[union-attr]
+        self.signature.check(self.name, [None if a is None else a.shape for a in arrays])  # type: ignore[union-attr]
         half = next((a.dtype for a in arrays if a is not None and is_half(a.dtype)), None)
         if half is not None and self.dtype_rule != "any":  # 16 bits are storage: compute in float32, round once
             out = self.body(*(a.astype(float32) if a is not None and is_half(a.dtype) else a for a in arrays), **params)

@@ -180,7 +180,7 @@ def _formula(f: Any) -> Any:
     return word
 
 
-exp, log = _formula(lane_math.exp), _formula(lane_math.log)
+exp, log, tanh = _formula(lane_math.exp), _formula(lane_math.log), _formula(lane_math.tanh)
 
 
 @intrinsic
