@@ -6,6 +6,9 @@
 from engine.parameter import Buffer as Buffer, Parameter as Parameter
 
 from . import activations as activations, initializers as initializers, losses as losses, regularizers as regularizers
+from .attention import MultiHeadAttention as MultiHeadAttention
+from .cache import KeyValueCache as KeyValueCache
+from .bidirectional import Bidirectional as Bidirectional, Masking as Masking
 from .conv import Conv2D as Conv2D
 from .core import (
     Activation as Activation,
@@ -31,15 +34,31 @@ from .merge import (
     Multiply as Multiply,
     Subtract as Subtract,
 )
-from .normalization import BatchNormalization as BatchNormalization, LayerNormalization as LayerNormalization
+from .normalization import (
+    BatchNormalization as BatchNormalization,
+    LayerNormalization as LayerNormalization,
+    RMSNormalization as RMSNormalization,
+)
 from .pooling import (
     AveragePooling2D as AveragePooling2D,
     GlobalAveragePooling2D as GlobalAveragePooling2D,
     GlobalMaxPooling2D as GlobalMaxPooling2D,
     MaxPooling2D as MaxPooling2D,
 )
+from .positions import (
+    PositionEmbedding as PositionEmbedding,
+    RotaryEmbedding as RotaryEmbedding,
+    SinePositionEncoding as SinePositionEncoding,
+)
+from .recurrent import GRU as GRU, LSTM as LSTM, SimpleRNN as SimpleRNN
 from .spec import InputSpec as InputSpec
 from .symbolic import SymbolicTensor as SymbolicTensor
+from .transformer import (
+    FeedForward as FeedForward,
+    SwiGLU as SwiGLU,
+    TransformerDecoder as TransformerDecoder,
+    TransformerEncoder as TransformerEncoder,
+)
 
 AveragePool2D, MaxPool2D, Convolution2D = AveragePooling2D, MaxPooling2D, Conv2D  # Keras' second names
 GlobalAveragePool2D, GlobalMaxPool2D = GlobalAveragePooling2D, GlobalMaxPooling2D

@@ -97,6 +97,8 @@ class LayerNormalization(Layer):
     Words and defaults are Keras 3's: epsilon 1e-3. [Ba, Kiros and Hinton, arXiv 1607.06450, 2016, (4)]
     """
 
+    supports_masking = True
+
     def __init__(
         self,
         axis: int | Sequence[int] = -1,
@@ -136,6 +138,32 @@ class LayerNormalization(Layer):
         x = x if axes == last else ops.moveaxis(x, source=axes, destination=last)  # the op takes the last ones
         y = ops.layer_norm(x, self.gamma, self.beta, axis=last, eps=self.epsilon)
         return y if axes == last else ops.moveaxis(y, source=last, destination=axes)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return tuple(input_shape)
+
+
+class RMSNormalization(Layer):
+    r"""Each sample over its last axis, without centring it: (N, ..., D) -> (N, ..., D).
+
+    .. math:: y = \gamma \, x \Big/ \sqrt{\tfrac{1}{D} \sum_i x_i^2 + \epsilon}
+
+    Words and defaults are Keras 3's: epsilon 1e-6; the scale γ begins as ones. [Zhang and Sennrich, 2019, equation 4]
+    """
+
+    def __init__(self, epsilon: float = 1e-6, gamma_initializer: Any = "ones", **options: Any) -> None:
+        super().__init__(**options)
+        self.epsilon = _variance("RMSNormalization", epsilon)
+        self.gamma_initializer = initializers.get(gamma_initializer)
+        self.needs = InputSpec("(N,...,D)", at_least=2)
+        self.gamma = self.add_weight(None, self.gamma_initializer)
+
+    def build(self, input_shape: Any) -> None:
+        self.needs.channels = known(self, "the last axis of the input", input_shape[-1])
+        self.gamma.declare((self.needs.channels,))
+
+    def call(self, x: Tensor) -> Tensor:
+        return ops.rms_norm(x, self.gamma, eps=self.epsilon)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return tuple(input_shape)

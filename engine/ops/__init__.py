@@ -184,6 +184,7 @@ from .embedding import embedding as embedding, embedding_gradient as embedding_g
 from .dropout import dropout as dropout
 from .recurrent import simple_rnn as simple_rnn, gru as gru, lstm as lstm
 from .attention import attention as attention, attention_weights as attention_weights
+from .rotary import rotary as rotary
 from .norm import (
     rms_norm as rms_norm,
     layer_norm as layer_norm,
