@@ -15,7 +15,7 @@ again.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -84,7 +84,8 @@ class Node:
 
     parents   per input: the node that made it, the leaf tensor itself, or None where no gradient is wanted
     arrays    per input: its values if the vjp reads them, else None
-    metas     per input: (shape, dtype), a number's dtype being None; or None if all are tensors like the result
+    metas     per input: (shape, dtype), a number's dtype being None; None for an elementwise op of tensors that are
+              all like its result
     y, aux    the result, if the vjp reads it, and what else the op kept
     time      when it was made: a node is younger than its parents
     """
@@ -172,33 +173,41 @@ def _walk(
     heap: list[tuple[int, Node]] = []
     kept: dict[int, Any] = {}
 
-    def give(receiver: Node | Tensor, g: Any) -> None:
-        key = id(receiver)
-        before = bar.get(key)
-        if before is None:
-            if type(receiver) is Node:
-                if useful is not None and key not in useful:
-                    return
-                heapq.heappush(heap, (-receiver.time, receiver))
-            elif wanted is not None and key not in wanted:
-                return
-            else:
-                leaves[key] = receiver  # type: ignore[assignment]
-            bar[key] = g
-        elif create_graph or key not in sums:
-            bar[key] = _plus(before, g)
-            sums.add(key)
-        else:
-            before += g
-
-    for tensor, g in roots:
-        if tensor.node is not None or tensor.requires_grad:
-            give(tensor.node or tensor, g)
+    push, pop, pushpop = heapq.heappush, heapq.heappop, heapq.heappushpop
+    ahead: Node | None = None  # waits outside of the heap: in a chain nothing else does
+    arriving: Iterable[tuple[Any, Any]] = [(t.node or t, g) for t, g in roots if t.requires_grad]
     with _switched(RECORDING, create_graph):
         anomaly = mode() & ANOMALY
-        while heap:
-            node = heapq.heappop(heap)[1]
+        while True:
+            for receiver, x_bar in arriving:
+                if receiver is None or x_bar is None:
+                    continue
+                key = id(receiver)
+                if key in sums:
+                    bar[key] += x_bar
+                elif key in bar:
+                    bar[key] = _plus(bar[key], x_bar)
+                    if not create_graph:
+                        sums.add(key)
+                elif type(receiver) is Node:
+                    if useful is None or key in useful:
+                        bar[key] = x_bar
+                        if ahead is None:
+                            ahead = receiver
+                        else:
+                            push(heap, (-receiver.time, receiver))
+                elif wanted is None or key in wanted:
+                    bar[key] = x_bar
+                    leaves[key] = receiver
+            if ahead is None:
+                if not heap:
+                    break
+                node = pop(heap)[1]
+            else:
+                node = pushpop(heap, (-ahead.time, ahead))[1] if heap else ahead
+                ahead = None
             g = bar.pop(id(node))
+            arriving = ()
             if node.hooks:
                 g = _apply_hooks(node.hooks, g, create_graph)
             if wanted is not None and id(node) in wanted:
@@ -208,21 +217,26 @@ def _walk(
             if changes.last > node.time or node.parents is _FREED:
                 node.check()
             cotangents = node.op.pull(node, g, create_graph)
-            metas = node.metas
-            for i, (parent, x_bar) in enumerate(zip(node.parents, cotangents, strict=True)):
-                if parent is None or x_bar is None:
-                    continue
-                if metas is not None:
-                    x_bar = _fit(x_bar, metas[i], node.op.name)
-                if anomaly:
-                    check_finite_step(node.op.name, "backward", x_bar.data if create_graph else x_bar)
-                give(parent, x_bar)
+            if node.metas is not None:
+                cotangents = [
+                    None if x_bar is None else _fit(x_bar, meta, node.op.name)
+                    for x_bar, meta in zip(cotangents, node.metas, strict=True)
+                ]
+            if anomaly:
+                _check_finite_step(node, cotangents, create_graph)
+            arriving = zip(node.parents, cotangents)  # noqa: B905 (a keyword costs more than the rest of this line)
             if not retain_graph:
                 node.free()
     for key, leaf in leaves.items():
         g = bar[key]
         kept[key] = _apply_hooks(leaf._hooks, g, create_graph) if leaf._hooks else g
     return kept, leaves
+
+
+def _check_finite_step(node: Node, cotangents: Sequence[Any], create_graph: bool) -> None:
+    for parent, x_bar in zip(node.parents, cotangents, strict=True):
+        if parent is not None and x_bar is not None:
+            check_finite_step(node.op.name, "backward", x_bar.data if create_graph else x_bar)
 
 
 def _plus(a: Any, b: Any) -> Any:

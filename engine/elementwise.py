@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -15,12 +13,45 @@ from .autograd import ANOMALY, RECORDING, Node, check_finite_step, mode
 from .backends import backend_of, get_backend
 from .dtypes import bool_, default_dtype, int64, is_float, promote
 from .errors import ArgumentError, DTypeError, ShapeError
-from .expr import ATOMS, Atom, Sym
+from .expr import Atom, Sym
 from .formula import Formula, latex
-from .record import OPS, Note, Op, rebuild, record, refuse_second, result_of, unwrap
-from .samples import Domain, Kink, real
+from .record import Note, Op, rebuild, record, result_of, unwrap
 from .shapes import Shape, broadcast_shapes
 from .tensor import Tensor
+
+
+class Pull:
+    """x̄_i as a function of the values (g, *inputs, *params, y).
+
+    kernel    computes it from the values it reads
+    short     short(run, *values) is run(the values it reads): the way to call `kernel.direct`, see `arity.py`
+    """
+
+    __slots__ = ("kernel", "reads", "short")
+
+    def __init__(self, formula: Formula, names: Sequence[str], device: str) -> None:
+        if formula.outs[0] is expr.var("g"):  # x̄ = ȳ: nothing to compute
+            self.kernel: Any = Given(lambda g: g)
+        elif "g" not in formula.used:  # flat: the derivative is zero wherever it exists
+            self.kernel, formula = Given(get_backend(device).xp.zeros_like), Formula(("g",), formula.outs)
+        else:
+            self.kernel = get_backend(device).compile(formula)
+        self.reads = [names.index(n) for n in formula.inputs]
+        self.short = eval(f"lambda run, {', '.join(names)}: run({', '.join(formula.inputs)})")
+
+    def __call__(self, values: Sequence[Any]) -> Any:
+        return self.kernel(*[values[k] for k in self.reads])
+
+
+class Given:
+    """A kernel that is a function already, or none at all."""
+
+    def __init__(self, function: Callable[..., Any] | None) -> None:
+        self.direct = function
+
+    def __call__(self, g: Any) -> Any:
+        assert self.direct is not None
+        return self.direct(g)
 
 
 class ElementwiseOp(Op):
@@ -41,8 +72,8 @@ class ElementwiseOp(Op):
         self.differentiable = any(v is not None for v in atom.vjp)
         self.plain = result not in ("bool", "integer") and not condition  # dtypes need no thought if all are one float
         self._forward_kernels: dict[str, Callable[..., Any]] = {}
-        self._attempt: Callable[[list[Any]], Any] | None = None  # the CPU kernel's short way
-        self._pullers: dict[str, list[Callable[[tuple[Any, ...]], Any] | None]] = {}
+        self._kernel: Any = Given(None)  # the CPU's, for the short way of `arity.py`
+        self._pulls: dict[str, list[Pull | None]] = {}  # by device
 
     # -- the formulas, traced when first wanted
     def _trace(self, f: Callable[..., Any] | None) -> Formula:
@@ -88,26 +119,13 @@ class ElementwiseOp(Op):
     def __call__(self, *args: Any, **params: Any) -> Tensor:
         if params or self.params or len(args) != len(self.inputs):
             args, params = self._bind(args, params)
-        arrays: list[Any] = []
-        tensors: list[Tensor | None] = []
-        wanted = False
-        for a in args:
-            if isinstance(a, Tensor):
-                arrays.append(a.data)
-                tensors.append(a)
-                wanted = wanted or a.requires_grad
-            else:
-                arrays.append(a)
-                tensors.append(None)
-        y = self._usual(arrays, params)  # tensors of one float dtype and Python numbers, in one attempt
-        if y is None:
-            if any(type(a) is Sym for a in args):
-                return expr.make(self.name, *args, *params.values())  # type: ignore[return-value]
-            if any(a is None for a in args):
-                raise DTypeError(f"{self.name}: an input is None; give a tensor, an array or a number")
-            arrays, tensors, device, wanted = unwrap(self.name, args)
-            arrays = self._promoted(arrays, device)
-            y = self._computed(arrays, params, device)
+        if any(type(a) is Sym for a in args):
+            return expr.make(self.name, *args, *params.values())  # type: ignore[return-value]
+        if any(a is None for a in args):
+            raise DTypeError(f"{self.name}: an input is None; give a tensor, an array or a number")
+        arrays, tensors, device, wanted = unwrap(self.name, args)
+        arrays = self._promoted(arrays, device)
+        y = self._computed(arrays, params, device)
         now = mode()
         if now & ANOMALY:
             check_finite_step(self.name, "forward", y)
@@ -115,22 +133,13 @@ class ElementwiseOp(Op):
             return record(self, y, None, arrays, tensors, params, self.keep, self.keep_y)
         return Tensor(y)
 
-    def _usual(self, arrays: list[Any], params: dict[str, Any]) -> Any:
-        """The result, if the kernel knows these arrays for what it meets all the time; else None."""
-        if self._attempt is None:
-            return None
-        try:
-            return self._attempt([*arrays, *params.values()] if params else arrays)
-        except (ValueError, OverflowError):  # to be explained with care
-            return None
-
     def _computed(self, arrays: list[Any], params: dict[str, Any], device: str) -> Any:
         """The result by this device's kernel."""
         kernel = self._forward_kernels.get(device)
         if kernel is None:
             kernel = self._forward_kernels[device] = get_backend(device).compile(self.forward)
-            if self.plain:
-                self._attempt = getattr(kernel, "usual", None)
+            if self.plain and not self.params:
+                self._kernel = kernel
         try:
             return kernel(*arrays, *params.values())
         except ValueError as problem:
@@ -205,33 +214,21 @@ class ElementwiseOp(Op):
                 for rule, p in rules
             ]
             return pulled + [None] * (len(node.parents) - len(pulled))
-        device = "cpu" if type(g) is np.ndarray else backend_of(g).name
-        pullers = self._pullers.get(device)
-        if pullers is None:
-            pullers = self._pullers[device] = [self._puller(i, device) for i in range(len(self.inputs))]
+        pulls = self.pulls("cpu" if type(g) is np.ndarray else backend_of(g).name)
         values = (g, *node.arrays, *node.params.values(), node.y)
         return [
-            None if parent is None or puller is None else puller(values)
-            for parent, puller in zip(node.parents, pullers, strict=True)
+            None if parent is None or pull is None else pull(values)
+            for parent, pull in zip(node.parents, pulls, strict=True)
         ]
 
-    def _puller(self, i: int, device: str) -> Callable[[tuple[Any, ...]], Any] | None:
-        """The cotangent of input i, of the values (g, *inputs, *params, y)."""
-        formula = self.vjps[i] if i < len(self.vjps) else None
-        if formula is None:
-            return None
-        if formula.outs[0] is expr.var("g"):  # x̄ = ȳ: nothing to compute
-            return operator.itemgetter(0)
-        if "g" not in formula.used:  # flat: the derivative is zero wherever it exists
-            xp = get_backend(device).xp
-            return lambda values: xp.zeros_like(values[0])
-        kernel = get_backend(device).compile(formula)
-        order = ("g", *self.inputs, *self.params, "y")
-        slots = [order.index(n) for n in formula.inputs]
-        if len(slots) == 1:
-            return lambda values: kernel(values[0])
-        pick = operator.itemgetter(*slots)
-        return lambda values: kernel(*pick(values))
+    def pulls(self, device: str) -> list[Pull | None]:
+        """One for each input that has a derivative."""
+        found = self._pulls.get(device)
+        if found is None:
+            names = ("g", *self.inputs, *self.params, "y")
+            formulas = [self.vjps[i] if i < len(self.vjps) else None for i in range(len(self.inputs))]
+            found = self._pulls[device] = [None if f is None else Pull(f, names, device) for f in formulas]
+        return found
 
     # -- words
     @property
@@ -269,116 +266,3 @@ def _broadcast_like(x: Any, shape: Shape) -> Any:
     if isinstance(x, Tensor):
         return x
     return Tensor(np.full(shape, float(x), default_dtype()))
-
-
-def elementwise(
-    name: str,
-    definition: Callable[..., Any] | None = None,
-    *,
-    forward: Callable[..., Any] | None = None,
-    vjp: Sequence[Callable[..., Any] | None] | None = None,
-    params: Mapping[str, Any] | None = None,
-    inputs: str = "x",
-    native: str | None = None,
-    numpy: str | None = None,
-    mpmath: str | None = None,
-    cuda: str | None = None,
-    latex: str | None = None,
-    precedence: int = 9,
-    result: str = "float",
-    condition: str = "",
-    domain: Domain | Sequence[Domain] = real,
-    special: Mapping[Any, Any] | None = None,
-    kinks: Sequence[Kink] = (),
-    invariants: Sequence[Callable[..., Any]] = (),
-    errors: Sequence[tuple[Callable[..., Any], str]] = (),
-    ulps: int = 8,
-    why: str = "",
-    source: str = "",
-    equations: tuple[str, ...] = (),
-) -> ElementwiseOp:
-    """Register an elementwise op: the one place where it is written.
-
-    definition  the textbook formula, of symbols named as the lambda's parameters; keyword-only ones are `params` (plain
-                numbers with the defaults given). A primitive has none: `inputs` names its arguments, and `native` (or
-                `numpy`, `mpmath`, `cuda` where they differ) says what the targets call it: a template ("{0} + {1}") or
-                a function's name ("np.exp").
-    forward     the same function in a numerically stable form, and `why`
-    vjp         one rule (g, *inputs, y, **params) -> cotangent per input; None: not differentiable in that input. Left
-                out, it is the symbolic derivative of the definition.
-    result      "float": integers become the default float; "number": integers stay, booleans count as integers; "any":
-                every dtype stays; "bool"; "integer": floats are refused
-    condition   the name of an input that is a truth value
-    domain      where draws come from, one for all inputs or one each; `kinks` are kept away from and tested by value
-    ulps        how far `forward` may be from the definition, in float64 units in the last place over the domain
-    special     {x or (x1, x2): y}: values met exactly
-    """
-    refuse_second(name)  # before anything of the first is touched
-    if definition is not None:
-        signature = inspect.signature(definition).parameters.values()
-        names = tuple(p.name for p in signature if p.kind is p.POSITIONAL_OR_KEYWORD)
-        keywords = tuple(p.name for p in signature if p.kind is p.KEYWORD_ONLY)
-    else:
-        names, keywords = tuple(inputs.split()), tuple(params or {})
-    defaults = {k: (params or {})[k] for k in keywords}
-    if vjp is None:
-        vjp = (
-            []
-            if result in ("bool", "integer") or definition is None
-            else [_symbolic_rule(definition, i) for i in range(len(names))]
-        )
-    arguments = ", ".join(f"{{{i}}}" for i in range(len(names) + len(keywords)))
-    atom = Atom(
-        name=name,
-        numpy=_template(numpy or native, arguments),
-        mpmath=_template(mpmath or native, arguments),
-        cuda=_template(cuda or native, arguments),
-        latex=latex if latex is not None else rf"\operatorname{{{{{_latex_name(name)}}}}}\left({arguments}\right)",
-        precedence=precedence,
-        boolean=result == "bool",
-        definition=definition,
-        forward=forward,
-        vjp=tuple(vjp),
-        params=keywords,
-    )
-    ATOMS[name] = atom
-    domains = (domain,) * len(names) if isinstance(domain, Domain) else tuple(domain)
-    note = Note(
-        why=why, source=source, equations=equations, special=special or {}, kinks=kinks, invariants=invariants,
-        domain=domains, errors=errors, ulps=ulps,
-    )  # fmt: skip
-    return ElementwiseOp(name, note, atom, names, defaults, result, condition)
-
-
-def _template(word: str | None, arguments: str) -> str | None:
-    return word if word is None or "{" in word else f"{word}({arguments})"
-
-
-def _latex_name(name: str) -> str:
-    return name.replace("_", r"\_")
-
-
-def _symbolic_rule(definition: Callable[..., Any], i: int) -> Callable[..., Any]:
-    """g · ∂y/∂x_i, differentiated once on symbols and then run on whatever comes."""
-    traced = Formula.trace(definition)
-    names = [n for n in traced.inputs if n not in traced.params]
-    derivative = traced.derivative(i)
-
-    def rule(g: Any, *xs: Any, **params: Any) -> Any:
-        values = dict(zip(names, xs, strict=False)) | params
-        return g * evaluate(derivative, values)
-
-    return rule
-
-
-def evaluate(formula: Formula, values: Mapping[str, Any]) -> Any:
-    """A formula's first result by calling the ops themselves: on tensors, or on symbols."""
-    done: dict[Sym, Any] = {}
-    for e in expr.topological(formula.outs):
-        if e.name == "var":
-            done[e] = values[e.args[0]]
-        elif e.name == "const":
-            done[e] = e.args[0]
-        else:
-            done[e] = OPS[e.name](*(done[a] for a in e.args))
-    return done[formula.outs[0]]

@@ -16,6 +16,7 @@ differentiated. A vjp is written with differentiable ops: recorded, it gives the
 runs at raw speed. What a vjp does not read is not kept.
 """
 
-from .elementwise import ElementwiseOp as ElementwiseOp, elementwise as elementwise, evaluate as evaluate
+from .declare import elementwise as elementwise, evaluate as evaluate
+from .elementwise import ElementwiseOp as ElementwiseOp
 from .record import OPS as OPS, Note as Note, Op as Op
 from .structural import CompositeOp as CompositeOp, StructuralOp as StructuralOp, composite as composite, op as op

@@ -149,26 +149,20 @@ def record(
 ) -> Tensor:
     """The result as a tensor with its node on the tape."""
     out = Tensor(y, True)
-    shape, dtype = y.shape, y.dtype
     parents: list[Node | Tensor | None] = []
     saved: list[Any] = []
-    alike = True
+    metas: list[tuple[Shape, Any]] = []
     for a, t, k in zip(arrays, tensors, keep, strict=True):
-        if t is None:
-            parents.append(None)
-            alike = False
-        else:
-            parents.append((t.node or t) if t.requires_grad else None)
-            alike = alike and a.shape == shape and t.data.dtype is dtype
+        parents.append((t.node or t) if t is not None and t.requires_grad else None)
         saved.append(a if k else None)
-    metas = None if alike else [_meta(a, t) for a, t in zip(arrays, tensors, strict=True)]
-    out.node = Node(op, parents, saved, metas, params, y if keep_y else None, aux, shape, dtype)
+        metas.append(meta(a if t is None else t.data))
+    out.node = Node(op, parents, saved, metas, params, y if keep_y else None, aux, y.shape, y.dtype)
     return out
 
 
-def _meta(a: Any, t: Tensor | None) -> tuple[Shape, Any]:
-    """Shape and dtype of an input: the dtype it came with, which its cotangent must have."""
-    return (np.shape(a), getattr(a, "dtype", None)) if t is None else (a.shape, t.data.dtype)
+def meta(a: Any) -> tuple[Shape, Any]:
+    """Shape and dtype of an input, which its cotangent will have; a Python number has no dtype."""
+    return (a.shape, a.dtype) if hasattr(a, "dtype") else ((), None)
 
 
 def rebuild(node: Node, create_graph: bool) -> list[Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from .autograd import ANOMALY, RECORDING, Node, check_finite_step, enable_grad, grad, mode
 from .backends import Array, get_backend
 from .dtypes import bool_, default_dtype, float32, int64, is_float, is_half, promote
-from .errors import ArgumentError
+from .errors import ArgumentError, GradientError
 from .index import latex_of
 from .record import Note, Op, rebuild, record, result_of, unwrap
 from .shapes import Signature
@@ -148,6 +148,8 @@ class StructuralOp(Op):
         cotangents: Any = self.rule(g, y, node.aux, *inputs, needs=needs, **node.params)
         if not isinstance(cotangents, (tuple, list)):
             cotangents = (cotangents,)
+        if len(cotangents) != len(inputs):
+            raise GradientError(f"the vjp of '{self.name}' gave {len(cotangents)} cotangents for {len(inputs)} inputs")
         if create_graph:
             return list(cotangents)
         return [c.data if isinstance(c, Tensor) else c for c in cotangents]

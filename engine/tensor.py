@@ -46,11 +46,11 @@ class Tensor:
 
     data: Any
 
-    def __init__(self, data: Array, requires_grad: bool = False) -> None:
+    def __init__(self, data: Array, requires_grad: bool = False, node: autograd.Node | None = None) -> None:
         self.data = data
         self.requires_grad = requires_grad
         self.grad: Tensor | None = None
-        self.node: autograd.Node | None = None
+        self.node = node
         self._storage: Storage | None = None
         self._hooks: list[Callable[[Tensor], Tensor | None]] | None = None
 

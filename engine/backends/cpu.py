@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import math
 import platform
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -17,10 +18,9 @@ from ..errors import ArgumentError
 from ..formula import Formula
 from ..kernels.cpu import buffers
 from ..kernels.cpu.lane_ufunc import PARALLEL_FROM, gather_team
-from .protocol import Array
+from .protocol import SMALL, Array
 
 ndarray = np.ndarray
-LARGE = buffers.LEAST // 4  # elements: from here on memory is used again, and cores share the work
 X86 = platform.machine() in ("x86_64", "AMD64")  # elsewhere lanes leave floating-point warnings to be silenced here
 
 
@@ -78,57 +78,50 @@ def using(lowering: str) -> Iterator[None]:
     if lowering not in ("lanes", "numpy"):
         raise ArgumentError(f"using: lowering is '{lowering}'; choose \"lanes\" or \"numpy\"")
     before, _lowering = _lowering, lowering
+    _settle()
     try:
         yield
     finally:
         _lowering = before
+        _settle()
+
+
+def _settle() -> None:
+    for kernel in _kernels:
+        kernel.direct = kernel._lanes.get(kernel._floats) if _lowering == "lanes" else None
+
+
+_kernels: weakref.WeakSet[Elementwise] = weakref.WeakSet()
 
 
 class Elementwise:
     """A formula, callable on arrays and weak Python scalars of one computing dtype.
 
     float32 goes to SIMD lanes where they can be built; other dtypes take NumPy's whole-array operations.
+
+    direct    once it has been called: a function for float32 arrays of fewer than `SMALL` elements and at least one
+              axis, and Python numbers, that skips all thought about what they are
     """
 
     def __init__(self, formula: Formula, flush: bool = False) -> None:
         self.formula, self.flush = formula, flush
         self._numpy: dict[Any, Callable[..., Any]] = {}
         self._lanes: dict[tuple[bool, ...], Callable[..., Any] | None] = {}  # by which inputs are truth values
-        self._usual: Callable[..., Any] | None = None  # of these, the one for inputs that are all float32
+        self._floats = (False,) * len(formula.inputs)
+        self.direct: Callable[..., Any] | None = None  # of these, the one for inputs that are all float32
+        _kernels.add(self)
 
-    def __call__(self, *xs: Any) -> Array:
-        y = self.usual(xs)
-        if y is not None:
-            return y
+    def __call__(self, *xs: Any) -> Any:
+        """One array, or a tuple where the formula has several results."""
         run = self.lanes(xs)
         if run is None:
-            y = self.numpy(xs)(*xs)
-        else:
-            shape = np.broadcast_shapes(*[x.shape for x in xs if type(x) is ndarray])
-            large = math.prod(shape) >= LARGE
-            y = run(*xs, out=buffers.empty(shape, bool_ if run.types[0][-1] == "?" else float32)) if large else run(*xs)
-        return y if type(y) is ndarray else np.asarray(y)
-
-    def usual(self, xs: Sequence[Any]) -> Any:
-        """The result, if xs are small float32 arrays and Python numbers, met before; else None.
-
-        Each look at an array counts in a call of a microsecond.
-        """
-        run = self._usual
-        if run is None or _lowering != "lanes":
-            return None
-        arrays = False
-        for x in xs:
-            if type(x) is ndarray:
-                if x.dtype is not float32 or x.size >= LARGE:
-                    return None
-                arrays = True
-            elif type(x) is not float and type(x) is not int:
-                return None
-        if not arrays:
-            return None
-        y = run(*xs)
-        return y if type(y) is ndarray else np.asarray(y)
+            return _as_arrays(self.numpy(xs)(*xs))
+        shape = np.broadcast_shapes(*[x.shape for x in xs if type(x) is ndarray])
+        if math.prod(shape) < SMALL:
+            return _as_arrays(run(*xs))
+        kinds = run.types[0].partition("->")[2]
+        out = tuple([buffers.empty(shape, bool_ if kind == "?" else float32) for kind in kinds])
+        return run(*xs, out=out)
 
     def lanes(self, xs: Sequence[Any]) -> Any:
         """The formula in SIMD lanes, if these inputs are float32, truth values and Python scalars."""
@@ -150,7 +143,7 @@ class Elementwise:
         key = tuple(truths)
         if key not in self._lanes:
             self._lanes[key] = _lane_function(self.formula, key, self.flush)
-            self._usual = self._lanes.get((False,) * len(xs))
+            self.direct = self._lanes.get(self._floats)
         run = self._lanes[key]
         if run is not None and size >= PARALLEL_FROM:
             gather_team()
@@ -169,7 +162,14 @@ class Elementwise:
     def _in_float32(self, dtype: Any, xs: Sequence[Any]) -> Array:
         """16 bits are storage only: compute in 32, round once."""
         y = self(*(x.astype(float32) if isinstance(x, np.ndarray) and is_half(x.dtype) else x for x in xs))
+        if type(y) is tuple:
+            return tuple([part if part.dtype == bool_ else part.astype(dtype) for part in y])
         return y if y.dtype == bool_ else y.astype(dtype)
+
+
+def _as_arrays(y: Any) -> Any:
+    """NumPy makes scalars of what has no axes; results are arrays."""
+    return tuple(map(np.asarray, y)) if type(y) is tuple else np.asarray(y)
 
 
 class Update:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from ..formula import Formula
 
+SMALL = 1 << 14  # elements: of fewer, the Python around a kernel is what takes the time
 Array = Any  # numpy.ndarray or cupy.ndarray: whatever the namespace xp makes
 
 

@@ -1,0 +1,110 @@
+"""Elementwise ops take a short way for what is usual: it must not be told from the general way but by its speed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import engine
+from engine import Tensor, no_grad, tensor
+from engine.arity import BinaryOp, UnaryOp
+from engine.backends.cpu import using
+from engine.backends.protocol import SMALL
+from engine.elementwise import ElementwiseOp
+from engine.errors import ArgumentError, ChainRuleError, DTypeError, GradientError, ShapeError
+from engine.record import OPS
+
+rng = np.random.default_rng(0)
+UNARY = [n for n, op in OPS.items() if isinstance(op, UnaryOp) and op.plain and not op.params]
+BINARY = [n for n, op in OPS.items() if isinstance(op, BinaryOp) and op.plain and not op.params]
+
+
+def values(shape, dtype="float32"):
+    return rng.uniform(0.1, 0.9, shape).astype(dtype)
+
+
+def both_ways(op, *inputs, g):
+    """Result and gradients by op(...), which takes the short way if it can, and by the general method."""
+    found = []
+    for call in (op, op, lambda *xs: ElementwiseOp.__call__(op, *xs)):  # the first call of all is general anyway
+        leaves = [Tensor(x, True) if isinstance(x, np.ndarray) else x for x in inputs]
+        y = call(*leaves)
+        if y.requires_grad:
+            y.backward(Tensor(np.broadcast_to(g, y.shape).astype(y.dtype)))
+        found.append([y.data, *(x.grad.data for x in leaves if isinstance(x, Tensor) and x.grad is not None)])
+    return found[1:]
+
+
+@pytest.mark.parametrize("name", UNARY)
+@pytest.mark.parametrize("shape", [(8,), (), (1,), (0,), (3, 4)])
+def test_one_input(name, shape):
+    short, general = both_ways(OPS[name], values(shape), g=np.float32(0.7))
+    for a, b in zip(short, general, strict=True):
+        assert type(a) is np.ndarray and a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", BINARY)
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        (values((4,)), values((4,))), (values(()), values(())), (values((3, 1)), values((4,))), (values((4,)), 0.5),
+        (0.5, values((4,))), (values((4,)), 2), (values((2, 3)), values(())), (values((4,), "float64"), values((4,))),
+    ],
+    ids=["equal", "no axes", "broadcast", "float", "float first", "int", "one number", "mixed"],
+)  # fmt: skip
+def test_two_inputs(name, inputs):
+    short, general = both_ways(OPS[name], *inputs, g=np.float32(0.7))
+    assert len(short) == len(general)
+    for a, b in zip(short, general, strict=True):
+        assert type(a) is np.ndarray and a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_is_not_usual_is_noticed_on_the_short_way_too():
+    x = tensor([1.0, 2.0], requires_grad=True)
+    for _ in range(2):
+        with pytest.raises(ShapeError, match=r"add: shapes \(2,\) and \(3,\) do not broadcast"):
+            engine.add(x, tensor([1.0, 2.0, 3.0]))
+        with pytest.raises(ArgumentError, match="takes 2 inputs"):
+            engine.add(x)
+        with pytest.raises(DTypeError, match="an input is None"):
+            engine.add(x, None)
+        with pytest.raises(ArgumentError, match="unknown argument"):
+            engine.tanh(x, alpha=2)
+        with pytest.raises(ChainRuleError):
+            x + 10**400
+    with engine.detect_anomaly(), pytest.raises(GradientError, match="log: its forward made"):
+        engine.log(tensor([-1.0], requires_grad=True))
+    with no_grad():
+        assert not (x * x).requires_grad
+    large = tensor(values(SMALL))
+    np.testing.assert_array_equal((large * large).numpy(), large.numpy() ** 2)
+
+
+def test_the_lowering_asked_for_is_the_one_that_runs():
+    x = tensor(values(9))
+    lanes = engine.exp(x)
+    kernel = OPS["exp"]._kernel
+    assert kernel.direct is not None
+    with using("numpy"):
+        assert kernel.direct is None
+        np.testing.assert_array_equal(engine.exp(x).numpy(), np.exp(x.numpy()))
+    np.testing.assert_array_equal(engine.exp(x).numpy(), lanes.numpy())
+
+
+def test_many_paths_meet_in_any_order():
+    """The walk keeps the node it will visit next outside of its heap: diamonds, fans and chains all add up."""
+    for seed in range(20):
+        draw = np.random.default_rng(seed)
+        leaf = tensor(np.array([0.3, -0.2]), requires_grad=True)
+        made = [leaf]
+        slopes = [np.ones(2)]  # d made[i] / d leaf, by hand: every op here is linear
+        for _ in range(30):
+            i, j = draw.integers(0, len(made), 2)
+            a, b = draw.uniform(-0.5, 0.5, 2)
+            made.append(made[i] * a + made[j] * b)
+            slopes.append(slopes[i] * a + slopes[j] * b)
+        leaf.grad = None
+        sum(m.sum() for m in made[-5:]).backward()
+        np.testing.assert_allclose(leaf.grad.numpy(), sum(slopes[-5:]), rtol=1e-12)
