@@ -44,23 +44,38 @@ def _sample_rms(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
     return [draw.array(shape), draw.array(shape[-1:])], {"eps": draw.choice([1e-3, 1e-6])}
 
 
-@composite(
+def _rms_norm(x: Any, gamma: Any, *, eps: float) -> Any:
+    return gamma * (x / sqrt(mean(x * x, axis=-1, keepdims=True) + eps))
+
+
+@op(
     "rms_norm",
     shapes="x:(*B,D), gamma:(D) -> y:(*B,D)",
-    samples=_sample_rms,
     definition="y[i] = gamma[i] * x[i] / sqrt(Sum(r, x[r]**2) / len(x) + eps)",
+    composition=_rms_norm,
     source="Zhang and Sennrich, 'Root Mean Square Layer Normalization', 2019, equation 4",
+    samples=_sample_rms,
+    errors=[
+        (
+            lambda f: f(np.zeros((2, 3)), np.ones(4)),
+            r"rms_norm: gamma.shape\[0\] is 4, but D is 3 from x.shape\[1\]",
+        )
+    ],
 )
-def rms_norm(x: Tensor, gamma: Tensor, *, eps: float = 1e-6) -> Tensor:
+def rms_norm(x: Array, gamma: Array, *, eps: float = 1e-6) -> Any:
     r"""Numbers of mean square 1 along the last axis, times γ: (*B,D), (D,) -> (*B,D).
 
     .. math:: y_i = \gamma_i \, x_i \Big/ \sqrt{\tfrac{1}{D} \sum_r x_r^2 + \epsilon}
+
+    Raises ShapeError where γ has not one number per channel.
     """
-    if x.ndim < 1 or gamma.shape != x.shape[-1:]:
-        raise ShapeError(
-            f"rms_norm: gamma has shape {gamma.shape}, x {x.shape}; gamma needs one number per channel: {x.shape[-1:]}"
-        )
-    return gamma * (x / sqrt(mean(x * x, axis=-1, keepdims=True) + eps))
+    return backend_of(x).kernel("norm", "layer_norm")(x, gamma, None, (x.ndim - 1,), eps, False)
+
+
+@rms_norm.vjp
+def _(g, y, aux, x, gamma, *, needs, eps):  # type: ignore[no-untyped-def]
+    kernel = backend_of(x.data).kernel("norm", "layer_norm_gradient")
+    return kernel(g.data, x.data, gamma.data, aux, (x.ndim - 1,), (*needs, False), False)[:2]
 
 
 def _sample_layer(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
@@ -105,6 +120,7 @@ def layer_norm(
     .. math:: y_i = \gamma_i \frac{x_i - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta_i
 
     gamma, beta: scale and shift, of the lengths of `axis`; None stands for 1 and 0. The default eps is Keras'.
+    Raises ShapeError for other lengths, and for axes that are not the last ones.
     """
     axes = _trailing("layer_norm", axis, x.ndim)
     _check("layer_norm", x, gamma, beta, tuple(x.shape[a] for a in axes))

@@ -1,7 +1,7 @@
-"""Layer and batch normalisation, and their gradients. Squares are summed around the mean: m(x^2) - m(x)^2 cancels.
+"""Layer, RMS and batch normalisation, and their gradients. Squares are summed around the mean: m(x^2) - m(x)^2 cancels.
 
-Layer normalisation goes row by row. Batch normalisation first takes the mean and the squares of each part's rows, while
-they are in the cache, and then adds these up by
+Layer normalisation goes row by row. Batch normalisation first takes the mean and the squares of each block of rows,
+while it is in the cache, and then adds these up by
 
     M = Sum(p, n_p m_p) / n,    S = Sum(p, S_p + n_p (m_p - M)^2)        [Chan, Golub and LeVeque, 1983]
 """
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .buffers import empty
 from .columns import kernels as column_kernels
 from .jit import ENABLED, Kernel, array_at, kernel, number_at, real_at
 from .threads import launch
@@ -24,15 +25,18 @@ Axes = tuple[int, ...]
 Maybe = Array | None
 Gradients = tuple[Maybe, Maybe, Maybe]
 
-PART = 1 << 14  # numbers in a part
+PART = 1 << 16  # numbers in a part, or more: waking another thread takes as long as half of one
+PARTS = 32  # of a table at most: each leaves its sums
 
 
 # --- NumPy: the contracts --------------------------------------------------------------------------------------------
 
 
-def plain_layer_norm(x: Array, gamma: Maybe, beta: Maybe, axes: Axes, eps: float) -> tuple[Array, tuple[Array, Array]]:
-    """y, and mean and 1 / standard deviation of each sample, (..,1)."""
-    mean = x.mean(axes, keepdims=True)
+def plain_layer_norm(
+    x: Array, gamma: Maybe, beta: Maybe, axes: Axes, eps: float, centred: bool = True
+) -> tuple[Array, tuple[Array, Array]]:
+    """y, and mean and 1 / standard deviation of each sample, (..,1). Not centred, the mean counts as 0."""
+    mean = x.mean(axes, keepdims=True) * x.dtype.type(centred)
     scale = 1 / np.sqrt(np.square(x - mean).mean(axes, keepdims=True) + x.dtype.type(eps))
     return _affine((x - mean) * scale, gamma, beta), (mean, scale)
 
@@ -54,17 +58,20 @@ def plain_gradient(
     over: Axes,
     samples: Axes,
     needs: tuple[bool, ...],
+    centred: bool = True,
 ) -> Gradients:
     """The cotangents of x, gamma and beta; x was normalised over the axes `over`, gamma serves all of `samples`.
 
-    x_bar = (h - m(h) - x_hat m(h x_hat)) scale,  h = gamma g, with the mean m over what was normalised together
+    x_bar = (h - m(h) - x_hat m(h x_hat)) scale,  h = gamma g, with the mean m over what was normalised together; m(h)
+    comes from the mean, and is 0 where that counts as 0
     """
     mean, scale = statistics
     x_hat = (x - mean) * scale
     x_bar = None
     if needs[0]:
         h = g if gamma is None else g * gamma
-        x_bar = (h - h.mean(over, keepdims=True) - x_hat * (h * x_hat).mean(over, keepdims=True)) * scale
+        level = h.mean(over, keepdims=True) * x.dtype.type(centred)
+        x_bar = (h - level - x_hat * (h * x_hat).mean(over, keepdims=True)) * scale
     return x_bar, (g * x_hat).sum(samples) if needs[1] else None, g.sum(samples) if needs[2] else None
 
 
@@ -89,7 +96,7 @@ def _row_kernels(size: int) -> tuple[Kernel, Kernel]:
             array_at(block, 6, dtype),
         )
         means, scales, eps = array_at(block, 8, dtype), array_at(block, 10, dtype), dtype(real_at(block, 12))
-        n, rows, a = number_at(block, 13), number_at(block, 14), number_at(block, 0)
+        n, rows, a, centred = number_at(block, 13), number_at(block, 14), number_at(block, 0), number_at(block, 15)
         whole = n - n % L
         for r in range(part * rows, min(means.size, (part + 1) * rows)):
             start = r * n
@@ -98,7 +105,7 @@ def _row_kernels(size: int) -> tuple[Kernel, Kernel]:
                 sums = sums + load(a + i * size, dtype)
             for i in range(start + whole, start + n):
                 rest += x[i]
-            m = (total(sums) + rest) / dtype(n)
+            m = (total(sums) + rest) / dtype(n) * dtype(centred)  # 0 or 1: does the mean count?
             squares, rest, middle = fill(dtype(0), sums), dtype(0), fill(m, sums)
             for i in range(start, start + whole, L):
                 v = load(a + i * size, dtype) - middle
@@ -115,7 +122,7 @@ def _row_kernels(size: int) -> tuple[Kernel, Kernel]:
         g, x, gamma = array_at(block, 0, dtype), array_at(block, 2, dtype), array_at(block, 4, dtype)
         means, scales, dx = array_at(block, 6, dtype), array_at(block, 8, dtype), array_at(block, 10, dtype)
         gammas, betas = array_at(block, 12, dtype), array_at(block, 14, dtype)
-        n, rows = number_at(block, 16), number_at(block, 17)
+        n, rows, centred = number_at(block, 16), number_at(block, 17), number_at(block, 18)
         g_at, x_at, gamma_at, whole = number_at(block, 0), number_at(block, 2), number_at(block, 4), n - n % L
         d_gamma, d_beta = gammas[part * n : (part + 1) * n], betas[part * n : (part + 1) * n]
         for i in range(n):
@@ -133,7 +140,7 @@ def _row_kernels(size: int) -> tuple[Kernel, Kernel]:
                 one = g[start + i] * gamma[i]
                 rest += one
                 rest_products += one * ((x[start + i] - m) * s)
-            mean, slope = (total(sums) + rest) / dtype(n), (total(products) + rest_products) / dtype(n)
+            mean, slope = (total(sums) + rest) / dtype(n) * dtype(centred), (total(products) + rest_products) / dtype(n)
             a, b, c = g[start : start + n], x[start : start + n], dx[start : start + n]
             for i in range(n):
                 hat = (b[i] - m) * s
@@ -147,30 +154,41 @@ def _row_kernels(size: int) -> tuple[Kernel, Kernel]:
 # --- the functions ---------------------------------------------------------------------------------------------------
 
 
-def layer_norm(x: Array, gamma: Maybe, beta: Maybe, axes: Axes, eps: float) -> tuple[Array, tuple[Array, Array]]:
-    """y like x, and mean and 1 / standard deviation of each sample, (..,1). `axes` are the last ones."""
+def layer_norm(
+    x: Array, gamma: Maybe, beta: Maybe, axes: Axes, eps: float, centred: bool = True
+) -> tuple[Array, tuple[Array, Array]]:
+    """y like x, and mean and 1 / standard deviation of each sample, (..,1). `axes` are the last ones.
+
+    Not centred, the mean counts as 0: y = gamma x / sqrt(m(x^2) + eps) + beta.
+    """
     if not _fits(x):
-        return plain_layer_norm(x, gamma, beta, axes, eps)
+        return plain_layer_norm(x, gamma, beta, axes, eps, centred)
     lead, n, rows, parts = _rows(x, x.ndim - len(axes))
-    y, mean, scale = np.empty(x.shape, x.dtype), np.empty(lead, x.dtype), np.empty(lead, x.dtype)
+    y, mean, scale = empty(x.shape, x.dtype), empty(lead, x.dtype), empty(lead, x.dtype)
     weights = _flat(gamma, 1, n, x.dtype), _flat(beta, 0, n, x.dtype)
-    launch(_row_kernels(x.itemsize)[0], parts, np.ascontiguousarray(x), *weights, y, mean, scale, eps, n, rows)
+    launch(_row_kernels(x.itemsize)[0], parts, np.ascontiguousarray(x), *weights, y, mean, scale, eps, n, rows, centred)
     return y, (mean, scale)
 
 
 def layer_norm_gradient(
-    g: Array, x: Array, gamma: Maybe, statistics: tuple[Array, Array], axes: Axes, needs: tuple[bool, ...]
+    g: Array,
+    x: Array,
+    gamma: Maybe,
+    statistics: tuple[Array, Array],
+    axes: Axes,
+    needs: tuple[bool, ...],
+    centred: bool = True,
 ) -> Gradients:
     """The cotangents of x, gamma and beta."""
     k = x.ndim - len(axes)
     if not _fits(x) or g.dtype != x.dtype:
-        return plain_gradient(g, x, gamma, statistics, axes, tuple(range(k)), needs)
+        return plain_gradient(g, x, gamma, statistics, axes, tuple(range(k)), needs, centred)
     _, n, rows, parts = _rows(x, k)
-    dx, gammas, betas = np.empty(x.shape, x.dtype), np.empty((parts, n), x.dtype), np.empty((parts, n), x.dtype)
+    dx, gammas, betas = empty(x.shape, x.dtype), empty((parts, n), x.dtype), empty((parts, n), x.dtype)
     launch(
         _row_kernels(x.itemsize)[1], parts,
         np.ascontiguousarray(g), np.ascontiguousarray(x), _flat(gamma, 1, n, x.dtype),
-        *statistics, dx, gammas, betas, n, rows,
+        *statistics, dx, gammas, betas, n, rows, centred,
     )  # fmt: skip
     return (
         dx,
@@ -183,17 +201,16 @@ def batch_norm(x: Array, gamma: Maybe, beta: Maybe, eps: float) -> tuple[Array, 
     """y like x, and mean, variance and 1 / standard deviation of each channel, (C,)."""
     if not _fits(x):
         return plain_batch_norm(x, gamma, beta, eps)
-    _, C, rows, parts = _rows(x, x.ndim - 1)
-    x, n, run = np.ascontiguousarray(x), x.size // C, column_kernels(x.itemsize)
-    means, squares = np.empty((parts, C), x.dtype), np.empty((parts, C), x.dtype)
-    launch(run["moments"], parts, x, means, squares, C, rows, n)
-    counts = np.minimum(rows, n - rows * np.arange(parts))[:, None].astype(np.float64)  # (P,1)
-    centre = (counts * means).sum(0) / n  # (P,1) * (P,C) -> (C,)
-    variance = np.maximum((squares + counts * np.square(means - centre)).sum(0) / n, 0)  # rounding can pass 0
-    scale = (1 / np.sqrt(variance + eps)).astype(x.dtype)
-    mean, variance, y = centre.astype(x.dtype), variance.astype(x.dtype), np.empty(x.shape, x.dtype)
+    table, parts = _table(x)
+    C, rows, count = table
+    x, run = np.ascontiguousarray(x), column_kernels(x.itemsize)
+    (means, squares), (mean, variance) = np.empty((2, parts, C), x.dtype), np.empty((2, C), x.dtype)
+    launch(run["moments"], parts, *table, x, means, squares)
+    launch(run["settle"], 1, C, 1, 1, means, squares, mean, variance, rows, count)
+    scale = 1 / np.sqrt(variance + x.dtype.type(eps))
     slope = scale if gamma is None else scale * gamma
-    launch(run["normalise"], parts, x, mean, slope, _flat(beta, 0, C, x.dtype), y, C, rows, n)
+    y = empty(x.shape, x.dtype)
+    launch(run["normalise"], parts, *table, x, mean, slope, _flat(beta, 0, C, x.dtype), y)
     return y, mean, variance, scale
 
 
@@ -204,35 +221,25 @@ def batch_norm_gradient(
     if not _fits(x) or g.dtype != x.dtype:
         samples = tuple(range(x.ndim - 1))
         return plain_gradient(g, x, gamma, statistics, samples, samples, needs)
-    _, C, rows, parts = _rows(x, x.ndim - 1)
-    g, x, n, run, (mean, scale) = (
-        np.ascontiguousarray(g),
-        np.ascontiguousarray(x),
-        x.size // C,
-        column_kernels(x.itemsize),
-        statistics,
-    )
-    gammas, betas = np.empty((parts, C), x.dtype), np.empty((parts, C), x.dtype)
-    launch(run["sums"], parts, g, x, mean, scale, gammas, betas, C, rows, n)
+    table, parts = _table(x)
+    C, _, count = table
+    (mean, scale), run = statistics, column_kernels(x.itemsize)
+    g, x = np.ascontiguousarray(g), np.ascontiguousarray(x)
+    gammas, betas = np.empty((2, parts, C), x.dtype)
+    launch(run["sums"], parts, *table, g, x, mean, scale, gammas, betas)
     d_gamma, d_beta, dx = gammas.sum(0), betas.sum(0), None
     if needs[0]:
-        dx = np.empty(x.shape, x.dtype)
-        slope = scale if gamma is None else scale * gamma
-        launch(
-            run["gradient"],
-            parts,
-            g,
-            x,
-            mean,
-            d_beta / x.dtype.type(n),
-            d_gamma * scale / x.dtype.type(n),
-            slope,
-            dx,
-            C,
-            rows,
-            n,
-        )
+        n, slope, dx = x.dtype.type(count), scale if gamma is None else scale * gamma, empty(x.shape, x.dtype)
+        launch(run["gradient"], parts, *table, g, x, mean, d_beta / n, d_gamma * scale / n, slope, dx)
     return dx, d_gamma if needs[1] else None, d_beta if needs[2] else None
+
+
+def _table(x: Array) -> tuple[tuple[int, int, int], int]:
+    """x as a table (rows, C): C, rows of a part, rows in all; and how many parts, by its shape."""
+    C = x.shape[-1]
+    count = x.size // C
+    rows = max(1, PART // C, -(-count // PARTS))
+    return (C, rows, count), -(-count // rows)
 
 
 def _fits(x: Array) -> bool:
