@@ -24,7 +24,7 @@ from .cases import CASES
 from .kernels import DIRECTIONS
 from .reasons import reason
 
-SHARE = 0.15  # by which control times may differ
+SHARE = 0.2  # by which control times may differ
 JUMPY = 1.2
 WEAKEST = 0.85  # of PyTorch's speed: no op should be below
 Run = dict[str, Any]

@@ -69,10 +69,10 @@ class Worker:
 class Turns:
     """How long and how often. A contender that has run for `budget` seconds, and twice at least, takes no more."""
 
-    rounds: int = 20
-    timings: int = 3  # of a turn, at least; more until `seconds` have passed
+    rounds: int = 8
+    timings: int = 1  # of a turn, at least; more until `seconds` have passed
     seconds: float = 0.15
-    budget: float = 6.0
+    budget: float = 3.0
     idle_limit: float = 0.5  # seconds to wait for an empty run queue
     idle: Callable[[float], bool] = wait_until_idle
     turns: int = field(default=0, init=False)

@@ -110,6 +110,17 @@ def product(n: int, j: int, k: int, *batch: int) -> Row:
     return row(x(*batch, n, j), x(*batch, j, k), flops=2 * float(np.prod(batch, initial=1)) * n * j * k)
 
 
+def dense(n: int, j: int, k: int) -> Row:
+    return row(x(n, j), x(j, k), x(k), flops=2 * n * j * k)
+
+
+def recurrent(gates: int, bias: Input | None = None, batch: int = 64, length: int = 100, width: int = 128) -> Row:
+    """(N,T,D), (D,GH), (H,GH), (GH): weights as small as trained ones are, lest the states saturate."""
+    kernel = x(width, gates * width, lo=-0.1, hi=0.1)
+    flops = 4 * batch * length * width * gates * width
+    return row(x(batch, length, width), kernel, kernel, bias or x(gates * width, lo=-0.1, hi=0.1), flops=flops)
+
+
 SQUARE = x(1024, 1024)
 POSITIVE = x(1024, 1024, lo=0.5, hi=1.5)
 ACTIVATION = x(64, 26, 26, 32)  # after the first convolution of the MNIST network
@@ -186,6 +197,7 @@ STRUCTURAL: dict[str, list[Row]] = {
     # products
     "matrix_product": [product(128, 784, 512), product(512, 512, 512), product(128, 32, 128, 192)],
     "matmul": [product(128, 784, 512), product(2048, 384, 1536), product(128, 32, 128, 192)],
+    **dict.fromkeys(("linear", "linear_relu"), [dense(128, 784, 512), dense(2048, 384, 1536)]),
     "vecdot": [row(SQUARE, SQUARE)],
     "outer": [row(x(1024), x(1024))],
     "tensordot": [row(x(64, 8, 64), x(8, 64, 128), axes=2, flops=2 * 64 * 512 * 128)],
@@ -228,6 +240,14 @@ STRUCTURAL: dict[str, list[Row]] = {
     "conv2d_weight_gradient": [
         row(x(64, 13, 13, 32), x(64, 11, 11, 64), weight_shape=(3, 3, 32, 64), flops=2 * 64 * 121 * 9 * 32 * 64)
     ],
+    "simple_rnn": [recurrent(1)],
+    "gru": [recurrent(3, x(2, 3 * 128, lo=-0.1, hi=0.1))],
+    "lstm": [recurrent(4), recurrent(4, length=1)],
+    "attention": [
+        row(*[x(16, 128, 12, 32)] * 3, flops=4 * 16 * 12 * 128**2 * 32),
+        row(*[x(2, 512, 12, 32)] * 3, causal=True, flops=4 * 2 * 12 * 512**2 * 32),
+    ],
+    "attention_weights": [row(*[x(16, 128, 12, 32)] * 2, flops=2 * 16 * 12 * 128**2 * 32)],
     "max_pool2d": [row(ACTIVATION)],
     "average_pool2d": [row(ACTIVATION)],
     "global_average_pool2d": [row(ACTIVATION)],
@@ -294,8 +314,9 @@ def _sample(op: Any) -> Row:
 
     for seed in range(100):
         inputs, params = op.note.samples(Draw.seeded(seed))
-        arrays = [np.asarray(a) for a in inputs if a is not None]
-        if len(arrays) == len(inputs) and all(a.size > 1 for a in arrays):
+        while inputs[-1] is None:  # optional inputs
+            inputs = inputs[:-1]
+        if all(a is not None and np.size(a) > 1 for a in inputs):
             break
     floats = [a.astype(np.float32) if a.dtype == np.float64 else a for a in map(np.asarray, inputs)]
     return row(*(Input(values=a) for a in floats), **params)

@@ -11,6 +11,7 @@ import numpy as np
 import layers
 from data import to_categorical
 from engine import OPS, Tensor, no_grad
+from layers.losses import SparseCategoricalCrossentropy
 from models import Model, Sequential, recipes, zoo
 
 from ..cases import CHAIN, digits, features, reviews
@@ -44,7 +45,7 @@ def first(y: Any) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------------------ whole steps
-def trained(model: Any, x: Any, y: Any, loss: str) -> Callable[[], float]:
+def trained(model: Any, x: Any, y: Any, loss: Any) -> Callable[[], float]:
     """A step with Adam at its defaults; loading, checking and the loss as a float are part of it."""
     model.compile(optimizer="adam", loss=loss)
     return lambda: float(model.train_on_batch(x, y))
@@ -102,6 +103,27 @@ def resnet_block(batch: int, side: int, channels: int) -> Callable[[], float]:
     return trained(Model(inputs, x), images, np.zeros_like(images), "mse")
 
 
+def bert(length: int, words: int, width: int, inner: int, heads: int, layers: int) -> Any:
+    from models.bert import BertForSequenceClassification
+
+    return BertForSequenceClassification({
+        "vocab_size": words, "hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads,
+        "intermediate_size": inner, "max_position_embeddings": length, "num_labels": 2,
+    })  # fmt: skip
+
+
+def bert_training(batch: int, length: int, words: int, **sizes: int) -> Callable[[], float]:
+    x, y = reviews(batch, length, words)
+    loss = SparseCategoricalCrossentropy(from_logits=True)
+    return trained(bert(length, words, **sizes), x, y.reshape(-1).astype(np.int64), loss)
+
+
+def bert_inference(batch: int, length: int, words: int, **sizes: int) -> Callable[[], float]:
+    x, _ = reviews(batch, length, words)
+    model = bert(length, words, **sizes)
+    return lambda: float(model.predict_on_batch(x)["logits"][0, 0])
+
+
 def small_tensors(ops: int, elements: int) -> Callable[[], float]:
     x = Tensor(np.linspace(-0.9, 0.9, elements, dtype=np.float32), requires_grad=True)
     c = Tensor(np.full(elements, 0.9, np.float32))
@@ -125,6 +147,7 @@ def epoch(images: int, batch: int, steps_only: bool = False) -> Callable[[], flo
     pixels, labels = rng.integers(0, 256, (images, 28, 28), np.uint8), rng.integers(0, 10, images)
     model = zoo.mnist_cnn(1)
     model.compile(optimizer="adam", loss="categorical_crossentropy", metrics=None if steps_only else ["accuracy"])
+    whole_epoch(model, pixels[: 4 * batch], labels[: 4 * batch], batch)  # compiles what is compiled
     if not steps_only:
         return lambda: float(whole_epoch(model, pixels, labels, batch))
     x, y = recipes.images(pixels, model.input_shape), one_hot(labels)

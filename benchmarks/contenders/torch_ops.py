@@ -47,6 +47,19 @@ def mean_of_rows(losses: Any) -> Any:
     return losses.sum(-1).mean()
 
 
+# Of recurrent layers: biases, one layer, no dropout, training, one direction, batch first.
+ONE_LAYER = True, 1, 0.0, True, False, True
+RECURRENT = {"simple_rnn": 1, "gru": 3, "lstm": 4}  # and their gates
+
+
+def state(x: Any, u: Any) -> Any:
+    return torch.zeros(1, x.shape[0], u.shape[1])
+
+
+def heads_first(q: Any, k: Any, v: Any, causal: bool = False) -> Any:
+    return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+
+
 EQUIVALENTS: dict[str, Callable[..., Any]] = {
     **{name: getattr(torch, name) for name in SAME_NAME.split()},
     **{name: getattr(F, name) for name in IN_FUNCTIONAL.split()},
@@ -151,6 +164,13 @@ EQUIVALENTS: dict[str, Callable[..., Any]] = {
     "conv2d_bias_relu": lambda x, w, b, **params: F.relu(conv(x, w, b, **params)),
     "conv2d_input_gradient": lambda g, w, input_shape: F.conv_transpose2d(g, w),
     "conv2d_weight_gradient": lambda x, g, weight_shape: torch.nn.grad.conv2d_weight(x, (64, 32, 3, 3), g),
+    "simple_rnn": lambda x, w, u, b: torch._VF.rnn_tanh(x, state(x, u), [w, u, b, b * 0], *ONE_LAYER)[0],
+    "lstm": lambda x, w, u, b: torch._VF.lstm(x, (state(x, u),) * 2, [w, u, b, b * 0], *ONE_LAYER)[0],
+    "gru": lambda x, w, u, b: torch._VF.gru(x, state(x, u), [w, u, b[0], b[1]], *ONE_LAYER)[0],
+    "attention": heads_first,
+    "attention_weights": lambda q, k: torch.softmax((q * q.shape[-1] ** -0.5) @ k.mT, -1),
+    "linear": F.linear,
+    "linear_relu": lambda x, w, b: F.relu(F.linear(x, w, b)),
     "max_pool2d": lambda x: F.max_pool2d(x, 2),
     "average_pool2d": lambda x: F.avg_pool2d(x, 2),
     "global_average_pool2d": lambda x: x.mean((2, 3)),
@@ -165,8 +185,13 @@ IMAGES = (
 
 
 def in_torch_layout(op: str, arrays: list[Any]) -> list[Any]:
-    """(N,H,W,C) -> (N,C,H,W) and filters (kh,kw,C,F) -> (F,C,kh,kw)."""
+    """(N,H,W,C) -> (N,C,H,W), filters (kh,kw,C,F) -> (F,C,kh,kw), weights (D,U) -> (U,D), (N,T,h,d) -> (N,h,T,d)."""
     tensors = [torch.from_numpy(a) for a in arrays]
+    if op.startswith("attention"):
+        return [t.transpose(1, 2).contiguous() for t in tensors]
+    if op in RECURRENT or op in ("linear", "linear_relu"):
+        x, *rest = (tensors[0], *(_gates(op, t) for t in tensors[1:]))
+        return [x, *(t.T.contiguous() for t in rest[:-1]), rest[-1]]
     if op in IMAGES or op.startswith("conv2d"):
         tensors = [t.permute(0, 3, 1, 2).contiguous() if t.ndim == 4 else t for t in tensors]
     if op.startswith("conv2d") and op != "conv2d_weight_gradient":
@@ -175,9 +200,16 @@ def in_torch_layout(op: str, arrays: list[Any]) -> list[Any]:
     return tensors
 
 
+def _gates(op: str, w: Any) -> Any:
+    """PyTorch's GRU has reset before update; the other cells have Keras' order."""
+    return torch.cat([w.chunk(3, -1)[i] for i in (1, 0, 2)], -1) if op == "gru" else w
+
+
 def cotangent_of(op: str, y: Any) -> Any:
     """The same numbers in the same places as for Chain Rule, whatever the layout."""
     image = y.ndim == 4 and (op in IMAGES or op.startswith("conv2d"))
+    if op == "attention":
+        return torch.from_numpy(cotangent(tuple(y.transpose(1, 2).shape))).transpose(1, 2).contiguous()
     shape = tuple(y.permute(0, 2, 3, 1).shape) if image else tuple(y.shape)
     g = torch.from_numpy(cotangent(shape)).to(y.dtype)
     return g.permute(0, 3, 1, 2).contiguous() if image else g
