@@ -93,8 +93,13 @@ class ElementwiseOp(Op):
 
     @cached_property
     def forward(self) -> Formula:
-        """As it runs: this target's own word for a primitive, else the stable form."""
-        return self._trace(None if self.atom.numpy else self.atom.forward or self.atom.definition)
+        """As it runs: one word, which a target that does not know it expands to the stable form."""
+        return self._trace(None)
+
+    @cached_property
+    def stable(self) -> Formula:
+        """What a target computes that has no word of its own for the op."""
+        return self._trace(self.atom.forward or self.atom.definition)
 
     @cached_property
     def vjps(self) -> list[Formula | None]:

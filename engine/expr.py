@@ -233,6 +233,12 @@ def _negative(a: Sym) -> Sym | None:
     return _fold(lambda x: -x, a)
 
 
+def _abs(a: Sym) -> Sym | None:
+    if a.name == "negative":
+        return make("abs", a.args[0])
+    return a if a.name == "abs" else None
+
+
 def _where(c: Sym, a: Sym, b: Sym) -> Sym | None:
     return a if a is b else None
 
@@ -274,6 +280,7 @@ SIMPLIFY: dict[str, Callable[..., Sym | None]] = {
     "multiply": _multiply,
     "divide": _divide,
     "negative": _negative,
+    "abs": _abs,
     "where": _where,
     "pow": _pow,
 }

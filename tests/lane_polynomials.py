@@ -1,6 +1,6 @@
 """Where the coefficients of `engine/kernels/cpu/lane_math.py` come from: best approximations, by Remez' exchange.
 
-    python tests/lane_polynomials.py      prints them
+python tests/lane_polynomials.py      prints them
 """
 
 from __future__ import annotations
@@ -67,6 +67,33 @@ def _scaled_erfc(t: Any) -> Any:
     return mp.exp(a * a) * mp.erfc(a) * (a + 3)
 
 
+def _normal_tail(u: Any) -> Any:
+    """e^(a²/2) Φ(-a) (a + 4), of u = 1 - 8 / (a + 4)."""
+    a = 8 / (1 - u) - 4
+    return mp.exp(a * a / 2) * mp.erfc(a / mp.sqrt(2)) / 2 * (a + 4)
+
+
+def _of_square(f: Function) -> Function:
+    """f(x) as a function of s = x^2."""
+    return lambda s: f(mp.sqrt(s) if s > 1e-20 else mp.mpf(10) ** -10)
+
+
+def _log2_ratio(z: Any) -> Any:
+    return mp.log((1 + z) / (1 - z), 2) / z
+
+
+def _cosine_rest(s: Any) -> Any:
+    return (mp.cos(mp.sqrt(s)) - 1 + s / 2) / s**2 if s > 1e-10 else mp.mpf(1) / 24
+
+
+def _log1p_rest(t: Any) -> Any:
+    return (mp.log1p(t) - t) / t**2 if t > 1e-8 else mp.mpf(-0.5)
+
+
+def _sinc_slope_rest(x: Any) -> Any:
+    return (mp.cospi(x) - mp.sincpi(x)) / x**2
+
+
 LOG2 = float(mp.log(2)) / 2 * 1.001  # with room for the rounding of the reduction
 
 # name: (function, weight, lo, hi, degree)
@@ -77,6 +104,16 @@ FITS: dict[str, tuple[Function, Function, float, float, int]] = {
     "SINH": (_odd_rest(mp.sinh, 1, 2), lambda s: s, 0.0, 1.0, 3),
     "ERF": (_odd_rest(mp.erf, 1, 0), lambda s: mp.mpf(1), 0.0, 0.875**2, 5),
     "ERF_TAIL": (lambda t: mp.log(mp.erfc(t)), lambda t: mp.erfc(t), 0.875, 4.0, 6),
+    "LOG1P": (_log1p_rest, lambda t: t, 0.0, 1.0, 8),
+    "LOG2_RATIO": (_of_square(_log2_ratio), lambda s: mp.mpf(1), 0.0, 0.1716**2, 4),
+    "SIN": (_odd_rest(mp.sin, 1, 2), lambda s: s, 0.0, 0.8**2, 2),
+    "COS": (_cosine_rest, lambda s: s * s, 0.0, 0.8**2, 2),
+    "ASIN": (_odd_rest(mp.asin, 1, 2), lambda s: s, 0.0, 0.25, 4),
+    "ATAN": (_odd_rest(mp.atan, 1, 2), lambda s: s, 0.0, 1.0, 8),
+    "SINC": (_of_square(mp.sincpi), lambda s: mp.mpf(1), 0.0, 0.25, 4),
+    "COSPI": (_of_square(mp.cospi), lambda s: mp.mpf(1), 0.0, 0.25, 5),
+    "SINC_SLOPE": (_of_square(_sinc_slope_rest), lambda s: mp.mpf(1), 0.0, 0.25, 4),
+    "NORMAL": (_normal_tail, lambda u: 1 / _normal_tail(u), -1.0, 1 - 8 / 18.3, 9),
     "ERFC": (_scaled_erfc, lambda t: 1 / _scaled_erfc(t), -1.0, (10.1 - 3) / (10.1 + 3), 9),
 }
 

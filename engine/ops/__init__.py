@@ -71,6 +71,8 @@ from .exponential import (
     pow as pow,
     erf as erf,
     erfc as erfc,
+    normal_pdf as normal_pdf,
+    normal_cdf as normal_cdf,
 )
 from .trigonometric import (
     sin as sin,
@@ -101,6 +103,7 @@ from .activation import (
     hardshrink as hardshrink,
     softshrink as softshrink,
     sigmoid as sigmoid,
+    sigmoid_slope as sigmoid_slope,
     softplus as softplus,
     log_sigmoid as log_sigmoid,
     logaddexp as logaddexp,

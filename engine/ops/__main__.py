@@ -25,7 +25,7 @@ def describe(op: Op) -> str:
         lines += ["definition", f"    {op.latex}"]
         lines += ["derivative", *(f"    {op.derivative_latex(i)}" for i in range(len(op.inputs)))]
         if op.atom.forward is not None:
-            lines += ["stable form", f"    y = {op.forward.latex()}"]
+            lines += ["stable form", f"    y = {op.stable.latex()}"]
     else:
         lines += ["definition", f"    {op.latex or '(made of other ops)'}"]
         if op.signature is not None:

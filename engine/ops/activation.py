@@ -14,7 +14,7 @@ from ..shapes import normalize_axis
 from ..tensor import Tensor
 from .arithmetic import abs, sign, square
 from .comparison import clamp, maximum, minimum, where
-from .exponential import erf, erfc, exp, expm1, log, log1p
+from .exponential import ROOT_HALF, erf, exp, expm1, log, log1p, normal_cdf, normal_pdf
 from .trigonometric import cosh, cosine_lag, sech, tanh
 
 inf, nan = math.inf, math.nan
@@ -133,13 +133,23 @@ sigmoid: ElementwiseOp = elementwise(
     definition=lambda x: 1 / (1 + exp(-x)),
     forward=lambda x: where(x > 0, 1, exp(-abs(x))) / (1 + exp(-abs(x))),
     latex=r"\sigma\left({0}\right)",
-    vjp=[lambda g, x, y: g * y * sigmoid(-x)],
-    why="exp never sees a positive argument: no overflow, and both tails keep their relative precision. The derivative "
-        "takes σ(-x) for 1 - y, which rounds to 0 from x = 37 on",
+    vjp=[lambda g, x, y: g * sigmoid_slope(x)],
+    why="exp never sees a positive argument: no overflow, and both tails keep their relative precision",
     equations=("E12",),
     special={0.0: 0.5, 1e3: 1.0, -1e3: 0.0, inf: 1.0, -inf: 0.0, nan: nan},
     invariants=[lambda f, x: (f(x) + f(-x), x * 0 + 1), lambda f, x: (f(-x), exp(-x) * f(x)),
                 lambda f, x: (2 * f(2 * x), 1 + tanh(x))],
+)  # fmt: skip
+
+sigmoid_slope: ElementwiseOp = elementwise(
+    "sigmoid_slope",
+    definition=lambda x: exp(-x) / square(1 + exp(-x)),
+    forward=lambda x: exp(-abs(x)) / square(1 + exp(-abs(x))),
+    latex=r"\sigma'\left({0}\right)",
+    vjp=[lambda g, x, y: -g * y * tanh(0.5 * x)],
+    why="it is even, so |x| will do, and nothing overflows; y (1 - y) would lose the right tail, as y rounds to 1",
+    special={0.0: 0.25, 1e3: 0.0, -1e3: 0.0, inf: 0.0, -inf: 0.0, nan: nan},
+    invariants=[lambda f, x: (f(-x), f(x)), lambda f, x: (f(x), sigmoid(x) * sigmoid(-x))],
 )  # fmt: skip
 
 softplus = elementwise(
@@ -205,15 +215,15 @@ mish = elementwise(
     invariants=[lambda f, x: abs(f(x)) <= abs(x)],
 )  # fmt: skip
 
-ROOT_HALF, ROOT_2_BY_PI, DENSITY = 1 / math.sqrt(2), math.sqrt(2 / math.pi), 1 / math.sqrt(2 * math.pi)
+ROOT_2_BY_PI = math.sqrt(2 / math.pi)
 
 gelu = elementwise(
     "gelu",
     definition=lambda x: x * (0.5 * (1 + erf(ROOT_HALF * x))),
-    forward=lambda x: 0.5 * x * erfc(-ROOT_HALF * x),
+    forward=lambda x: x * normal_cdf(x),
     latex=r"{0} \, \Phi\left({0}\right)", precedence=4,
-    vjp=[lambda g, x, y: g * (0.5 * erfc(-ROOT_HALF * x) + x * DENSITY * exp(-0.5 * x**2))],  # Φ(x) + x φ(x)
-    why="1 + erf cancels for x < 0 and is 0 from -8 on; erfc keeps the tail",
+    vjp=[lambda g, x, y: g * (normal_cdf(x) + x * normal_pdf(x))],
+    why="1 + erf cancels for x < 0 and is 0 from -8 on; normal_cdf keeps the tail",
     ulps=32,  # the argument's own rounding counts x² fold in a tail that falls like e^(-x²/2)
     source="Hendrycks and Gimpel, Gaussian Error Linear Units, 2016, section 2",
     special={0.0: 0.0, 1e3: 1e3, -1e3: -0.0, inf: inf, nan: nan, **_GATE_AT_MINUS_INF},

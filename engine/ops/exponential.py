@@ -120,3 +120,29 @@ erfc = elementwise(
     special={0.0: 1.0, 40.0: 0.0, inf: 0.0, -inf: 2.0, nan: nan},
     invariants=[lambda f, x: (f(x) + erf(x), x * 0 + 1), lambda f, x: (f(x) + f(-x), x * 0 + 2)],
 )  # fmt: skip
+
+# ------------------------------------------------------------------------------------------------ the bell curve
+ROOT_HALF, DENSITY = 1 / math.sqrt(2), 1 / math.sqrt(2 * math.pi)
+
+normal_pdf = elementwise(
+    "normal_pdf",
+    definition=lambda x: DENSITY * exp(-0.5 * x**2),
+    latex=r"\varphi\left({0}\right)",
+    vjp=[lambda g, x, y: -g * x * y],
+    ulps=32,  # the square's rounding counts x² fold
+    source="NIST Digital Library of Mathematical Functions, 7.1; density of the standard normal distribution",
+    special={inf: 0.0, -inf: 0.0, nan: nan},
+    invariants=[lambda f, x: (f(-x), f(x))],
+)  # fmt: skip
+
+normal_cdf = elementwise(
+    "normal_cdf",
+    definition=lambda x: 0.5 * (1 + erf(ROOT_HALF * x)),
+    numpy="special.ndtr", forward=lambda x: 0.5 * erfc(-ROOT_HALF * x), cuda="normcdf",
+    latex=r"\Phi\left({0}\right)",
+    vjp=[lambda g, x, y: g * normal_pdf(x)],
+    why="1 + erf cancels for x < 0 and is 0 from -8 on; erfc keeps the tail",
+    ulps=32,  # the argument's own rounding counts x² fold in a tail that falls like e^(-x²/2)
+    special={0.0: 0.5, inf: 1.0, -inf: 0.0, nan: nan},
+    invariants=[lambda f, x: (f(x) + f(-x), x * 0 + 1)],
+)  # fmt: skip

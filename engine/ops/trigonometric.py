@@ -89,7 +89,7 @@ cosh: ElementwiseOp = elementwise(
 sech = elementwise(
     "sech",
     definition=lambda x: 1 / cosh(x),
-    forward=lambda x: 2 * exp(-abs(x)) / (1 + exp(-2 * abs(x))),
+    forward=lambda x: 2 * exp(-abs(x)) / (1 + square(exp(-abs(x)))),
     mpmath="mp.sech", latex=r"\operatorname{{sech}}\left({0}\right)",
     vjp=[lambda g, x, y: -g * y * tanh(x)],
     why="cosh overflows where 1 / cosh is still a number, and infinities would meet zeros in the next derivative",

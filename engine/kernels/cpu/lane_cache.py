@@ -24,14 +24,17 @@ import numpy as np
 import platformdirs
 from llvmlite import ir
 
+from engine.expr import topological
 from engine.formula import Formula
 
 from . import lane_loop, lanes
+from .lane_span import span
 from .lane_ufunc import ufunc
+from .lane_words import LIBM
 
 Key = tuple[str, tuple[bool, ...]]  # a formula and which of its inputs are truth values
 
-SOURCES = "lanes.py", "lane_math.py", "lane_loop.py", "lane_ufunc.py", "lane_cache.py"
+SOURCES = sorted(Path(__file__).parent.glob("lane*.py"))
 MOST_FILES = 4096  # in the folder; then the older half goes
 
 
@@ -45,7 +48,7 @@ def function(formula: Formula, truths: Sequence[bool], flush: bool = False) -> n
 
     With `flush`, numbers below the smallest normal one count as 0: moving averages that fade out would else slow down.
     """
-    lowered = lanes.lower(formula)
+    lowered = _lower(formula, lanes.Lowered())
     if lowered is None:
         return None
     with _lock:
@@ -59,10 +62,18 @@ def function(formula: Formula, truths: Sequence[bool], flush: bool = False) -> n
 def precompile(formulas: Iterable[tuple[Formula, Sequence[bool]]]) -> int:
     """Compile or load many formulas as one file; how many of them have a lane form."""
     with _lock:
-        lowered = [(lanes.lower(f), tuple(truths)) for f, truths in formulas]
+        done = lanes.Lowered()
+        lowered = [(_lower(f, done), tuple(truths)) for f, truths in formulas]
         work = {(f.key, truths): f for f, truths in lowered if f is not None}
         _load([(key, f) for key, f in work.items() if key not in _addresses])
         return len(work)
+
+
+def _lower(formula: Formula, done: lanes.Lowered) -> Formula | None:
+    lowered = lanes.lower(formula, done)
+    if lowered is not None and _missing() and any(e.name in _missing() for e in topological(lowered.outs)):
+        return None
+    return lowered
 
 
 _lock = threading.RLock()
@@ -95,15 +106,24 @@ def cpu() -> tuple[str, str]:
     return name, features or ""
 
 
-@functools.cache
-def width() -> int:
+def width(formula: Formula) -> int:
     """Lanes: several vector registers full, so that one instruction need not wait for the one before."""
-    return 32 if "+avx2" in cpu()[1].split(",") else 16
+    registers = 4 if "+avx2" in cpu()[1].split(",") else 2
+    widened = any(e.name == "lane.wide" for e in topological(formula.outs))
+    return registers * (4 if widened else 8)
 
 
 @functools.cache
 def _engine() -> Any:
     return llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
+
+
+@functools.cache
+def _missing() -> frozenset[str]:
+    """Words that need a function of the C library which is not to be had here."""
+    with _lock:
+        _engine()  # from now on LLVM knows the libraries of this process
+        return frozenset(word for word, name in LIBM.items() if not llvm.address_of_symbol(name))
 
 
 @functools.cache
@@ -126,7 +146,7 @@ def _load(work: Sequence[tuple[Key, Formula]]) -> None:
     def make() -> ir.Module:
         module = _module()
         for name, ((_, truths), formula) in zip(names, work, strict=True):
-            lanes.span(module, name, formula, truths, width())
+            span(module, name, formula, truths, width(formula))
         return module
 
     _link(_kept(repr([key for key, _ in work]), make))
@@ -158,8 +178,7 @@ def cache_folder() -> Path:
 @functools.cache
 def _origin() -> bytes:
     """What machine code depends on besides its formula."""
-    folder = Path(__file__).parent
-    sources = [(folder / name).read_bytes() for name in SOURCES]
+    sources = [path.read_bytes() for path in SOURCES]
     return repr((sources, cpu(), llvm.llvm_version_info)).encode()
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from llvmlite import ir
 
+from .lane_ir import I8, I32, I64, load, store
 from .lane_ufunc import CHUNK
-from .lanes import I8, I32, I64, load, store
 
 CONTROL = platform.machine() in ("x86_64", "AMD64")  # is there a floating-point control register that we know?
 FLUSH = 0x8040  # in it: results and operands below the smallest normal number count as 0

@@ -6,7 +6,8 @@ place, is held by a test over the bit patterns of float32. Infinities, nan, -0 a
 
 The words: `fma(a, b, c)` is a b + c, fused where the processor can. `nearest` rounds to a whole number. `power(k)` is
 2^k, `scale(p, k)` is p 2^k also where 2^k over- or underflows. `exponent` and `mantissa` split x = m 2^k with m in
-[√½, √2). `head` keeps the upper 12 bits of a significand.
+[√½, √2). `head` keeps the upper 12 bits of a significand. `wide` and `narrow` go to float64 and back; a float32 that
+meets a float64 becomes one.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ def word(name: str) -> Word:
 
 fma, nearest, power, scale = word("lane.fma"), word("lane.nearest"), word("lane.power"), word("lane.scale")
 exponent, mantissa, head = word("lane.exponent"), word("lane.mantissa"), word("lane.head")
+wide, narrow = word("lane.wide"), word("lane.narrow")
 where, equal, copysign, absolute = word("where"), word("equal"), word("copysign"), word("abs")
-maximum, minimum = word("maximum"), word("minimum")
+sqrt, floor, trunc, rounded, signbit = word("sqrt"), word("floor"), word("trunc"), word("round"), word("lane.signbit")
 inf, nan = math.inf, math.nan
 TINY = 2.0**-126  # the smallest normal number
 
@@ -69,6 +71,13 @@ def exp(x: Sym) -> Sym:
     return scale(1 + q, k)
 
 
+def exp_down(x: Sym) -> Sym:
+    """e^x for x ≤ 0, 1.1 ulp; below the smallest normal number, from x = -87.3 on, it is 0."""
+    q, k = _exp_parts(at_least(x, -88.0))
+    t = power(k)
+    return fma(q, t, t)
+
+
 def exp2(x: Sym) -> Sym:
     """1.1 ulp, exact at whole numbers."""
     x = at_least(at_most(x, 129.0), -151.0)
@@ -82,6 +91,13 @@ def expm1(x: Sym) -> Sym:
     q, k = _exp_parts(at_least(at_most(x, 89.0), -30.0))
     t = power(k - 1)
     return copysign(2 * fma(q, t, t - 0.5), x)  # for -0, and where q t is too small to keep its sign
+
+
+def expm1_down(x: Sym) -> Sym:
+    """expm1 for x ≤ 0."""
+    q, k = _exp_parts(at_least(x, -30.0))
+    t = power(k)
+    return copysign(fma(q, t, t - 1), x)
 
 
 # ---------------------------------------------------------------------------------------------- hyperbolic functions
@@ -117,6 +133,17 @@ def tanh(x: Sym) -> Sym:
 
 
 # ---------------------------------------------------------------------------------------------- logarithms
+LOG1P = (
+    -0.0034138076,
+    0.02063047,
+    -0.058455568,
+    0.10759569,
+    -0.15401176,
+    0.19710858,
+    -0.24961476,
+    0.3333077,
+    -0.4999994,
+)
 LOG = (-0.078596205, 0.12881652, -0.13128753, 0.1418119, -0.16624554, 0.20002286, -0.2500081, 0.33333316)
 
 
@@ -139,11 +166,22 @@ def log(x: Sym) -> Sym:
     return _at_the_ends(x, fma(k, LN2_HEAD, fma(k, LN2_REST, r) + f))
 
 
+def log1p_of_share(t: Sym) -> Sym:
+    """log(1 + t) for 0 ≤ t ≤ 1, 1 ulp: t + t^2 P(t)."""
+    return fma(t * t, polynomial(t, LOG1P), t)
+
+
+def log_wide(u: Sym) -> Sym:
+    """log u of a positive float64, 1.5 ulp of float32, also where u is close to 1: u - 1 is known to 52 bits."""
+    k, f = exponent(u), narrow(mantissa(u) - 1)
+    r = f * f * fma(polynomial(f, LOG), f, -0.5)
+    return fma(k, LN2_HEAD, fma(k, LN2_REST, r) + f)
+
+
 def log1p(x: Sym) -> Sym:
-    """1.5 ulp: log(u) + (x - (u - 1)) / u with u = 1 + x. The second term gives back what 1 + x has rounded away."""
-    u = 1 + x
-    lost = where(u > 0, (x - (u - 1)) / u, 0)
-    return where(absolute(x) < 1e-30, x, where(u < inf, log(u) + lost, u))
+    """1.5 ulp: log(1 + x) with 1 + x in float64, which is exact until it is x that is the answer."""
+    y = where(absolute(x) < 2.0**-29, x, log_wide(1 + wide(x)))
+    return where(x > -1, where(x < inf, y, x), where(equal(x, -1), -inf, nan))
 
 
 def log2(x: Sym) -> Sym:
@@ -152,11 +190,84 @@ def log2(x: Sym) -> Sym:
     return _at_the_ends(x, fma(f + r, LOG2_E, k))
 
 
+LOG10_2_HEAD, LOG10_2_REST = 0.30078125, 0.00024874566  # the head has 7 bits
+LOG10_E_HEAD, LOG10_E_REST = 0.43359375, 0.00070073
+
+
+def log10(x: Sym) -> Sym:
+    """2 ulp: k log10(2) + (f + r) log10(e), both constants in two parts."""
+    k, f, r = _log_parts(x)
+    small = fma(f + r, LOG10_E_REST, fma(r, LOG10_E_HEAD, k * LOG10_2_REST))
+    return _at_the_ends(x, fma(k, LOG10_2_HEAD, fma(f, LOG10_E_HEAD, small)))
+
+
+def asinh(x: Sym) -> Sym:
+    """1.5 ulp: log(a + √(a² + 1)) in float64, a = |x|; x itself where that is 1."""
+    a = absolute(x)
+    w = wide(a)
+    return copysign(where(a < 2.0**-25, a, where(a < inf, log_wide(w + sqrt(w * w + 1)), a)), x)
+
+
+def acosh(x: Sym) -> Sym:
+    """1.5 ulp: log(x + √(x² - 1)) in float64."""
+    w = wide(x)
+    return where(x < inf, where(x < 1, nan, log_wide(w + sqrt(w * w - 1))), x)
+
+
+def atanh(x: Sym) -> Sym:
+    """1.5 ulp: ½ log((1 + a) / (1 - a)) in float64, a = |x|."""
+    a = absolute(x)
+    w = wide(a)
+    y = where(a < 2.0**-25, a, 0.5 * log_wide((1 + w) / (1 - w)))
+    return copysign(where(a < 1, y, where(equal(a, 1), inf, nan)), x)
+
+
+# ---------------------------------------------------------------------------------------------- powers
+LOG2_RATIO = (0.3407449644605141, 0.4116718768260172, 0.5770835998643981, 0.9617966732575446, 2.8853900817901605)
+
+
+def pow(a: Sym, b: Sym) -> Sym:
+    """1.5 ulp: 2^t, t = b log2|a| in float64, where log2 m = z P(z²), z = (m - 1) / (m + 1), is known to 36 bits.
+
+    A negative base takes whole exponents only, and the sign of an odd one. a^0 and 1^b are 1, even of nan.
+    """
+    u = wide(absolute(a))
+    m = mantissa(u)
+    z = (m - 1) / (m + 1)
+    k = exponent(u)
+    k = where(absolute(k) > 200, k * inf, k)  # of 0 and of infinity
+    t = wide(b) * fma(z, polynomial(z * z, LOG2_RATIO), wide(k))
+    t = at_least(at_most(t, 130.0), -152.0)
+    n = narrow(nearest(t))
+    f = narrow(t - nearest(t)) * math.log(2)
+    y = scale(1 + fma(polynomial(f, EXP), f * f, f), n)
+    whole, even = equal(floor(b), b), equal(floor(0.5 * b), 0.5 * b)
+    of_negative = where(whole, where(even, y, -y), where(absolute(k) < inf, nan, y))
+    y = where(equal(a, a), where(signbit(a), of_negative, y), a)
+    return where(equal(b, 0), 1, where(equal(absolute(a), 1), _power_of_one(a, b, even), y))
+
+
+def _power_of_one(a: Sym, b: Sym, even: Sym) -> Sym:
+    """1^b = 1 of all b; (-1)^b = ±1 of whole and infinite ones."""
+    of_minus_one = where(equal(floor(b), b), where(even, 1, -1), nan)
+    return where(a > 0, 1, of_minus_one)
+
+
 # ---------------------------------------------------------------------------------------------- the error function
 ERF = (-0.0006222423, 0.005035872, -0.026793955, 0.112825245, -0.37612557, 0.12837915)
 ERF_TAIL = (0.00019990103, -0.003081993, 0.022381019, -0.10425018, -0.6368207, -1.1278894, -0.0001442137)
-ERFC = (-0.000325952, -0.00048437167, 0.0030800654, -0.0012258197, -0.026839588, 0.119528964, -0.31046605, 0.5902283,
-    -0.8833945, 1.0740069)
+ERFC = (
+    -0.000325952,
+    -0.00048437167,
+    0.0030800654,
+    -0.0012258197,
+    -0.026839588,
+    0.119528964,
+    -0.31046605,
+    0.5902283,
+    -0.8833945,
+    1.0740069,
+)
 
 
 def erf(x: Sym) -> Sym:
@@ -180,32 +291,36 @@ def erfc(x: Sym) -> Sym:
     return where(x < 0, 2 - y, y)
 
 
-# ---------------------------------------------------------------------------------------------- signs, kinds of numbers
-def sign(x: Sym) -> Sym:
-    return where(x > 0, 1, where(x < 0, -1, where(equal(x, 0), 0, x)))
+def _half_square_exp(a: Sym) -> Sym:
+    """e^(-a²/2) for 0 ≤ a ≤ 14.3, 1.5 ulp, in the two parts of a² as above; 0 from 13.2 on."""
+    h = head(a)
+    q, k = _exp_parts(at_least(-0.5 * (h * h), -88.0), -0.5 * ((a - h) * (a + h)))
+    t = power(k)
+    return fma(q, t, t)
 
 
-def clamp(x: Sym, lo: Sym, hi: Sym) -> Sym:
-    return minimum(maximum(x, lo), hi)
+NORMAL = (
+    -0.00013102195,
+    0.00018139041,
+    0.0015706421,
+    -0.0035135164,
+    -0.00752583,
+    0.06040396,
+    -0.18652335,
+    0.3871369,
+    -0.60789657,
+    0.75528514,
+)
 
 
-def isnan(x: Sym) -> Sym:
-    return make("not_equal", x, x)
+def normal_pdf(x: Sym) -> Sym:
+    """3 ulp: e^(-x²/2) / √(2π)."""
+    return _half_square_exp(at_most(absolute(x), 14.3)) * (1 / math.sqrt(2 * math.pi))
 
 
-def isinf(x: Sym) -> Sym:
-    return equal(absolute(x), inf)
-
-
-def isfinite(x: Sym) -> Sym:
-    return absolute(x) < inf
-
-
-def same(x: Sym) -> Sym:
-    return x
-
-
-FORMULAS: dict[str, Word] = {
-    f.__name__: f
-    for f in (exp, exp2, expm1, cosh, sinh, tanh, log, log1p, log2, erf, erfc, sign, clamp, isnan, isinf, isfinite)
-} | {"signbit": word("lane.signbit"), "positive": same, "conj": same}
+def normal_cdf(x: Sym) -> Sym:
+    """7 ulp: Φ(-a) = e^(-a²/2) w P(1 - 8w) with a = |x|, w = 1 / (a + 4); 1 minus that for a positive x."""
+    a = at_most(absolute(x), 14.3)
+    w = 1 / (a + 4)
+    tail = _half_square_exp(a) * (w * polynomial(1 - 8 * w, NORMAL))
+    return where(x > 0, 1 - tail, tail)

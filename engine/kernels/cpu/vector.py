@@ -22,7 +22,7 @@ from engine.expr import var
 from engine.formula import Formula
 
 from . import lane_math
-from .lanes import Lanes, _compute
+from .lane_words import Lanes, compute
 
 BYTES = 64
 IR = {types.float32: ir.FloatType(), types.float64: ir.DoubleType(), types.int32: ir.IntType(32)}
@@ -173,7 +173,7 @@ def _formula(f: Any) -> Any:
     @intrinsic
     def word(typing: Any, x: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return _compute(Lanes(builder, x.lanes), formula, {"x": args[0]})[0]
+            return compute(Lanes(builder, x.lanes), formula, {"x": args[0]})[0]
 
         return x(x), generate
 
