@@ -76,6 +76,7 @@ from .errors import (
 )
 from .op import OPS as OPS, Op as Op
 from .gradcheck import check_op as check_op, gradcheck as gradcheck, planted as planted
+from .fuse import fuse as fuse
 from .ops import *  # noqa: F403  (engine/ops/__init__.py is the list)
 from .names import say_so
 

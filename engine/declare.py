@@ -116,14 +116,14 @@ def _symbolic_rule(definition: Callable[..., Any], i: int) -> Callable[..., Any]
     return rule
 
 
-def evaluate(formula: Formula, values: Mapping[str, Any]) -> Any:
-    """A formula's first result by calling the ops themselves: on tensors, or on symbols."""
+def evaluate(formula: Formula, values: Mapping[str, Any], literal: Callable[[Any], Any] = lambda v: v) -> Any:
+    """A formula's first result by calling the ops themselves, on tensors or symbols; `literal` makes its numbers."""
     done: dict[Sym, Any] = {}
     for e in expr.topological(formula.outs):
         if e.name == "var":
             done[e] = values[e.args[0]]
         elif e.name == "const":
-            done[e] = e.args[0]
+            done[e] = literal(e.args[0])
         else:
             done[e] = OPS[e.name](*(done[a] for a in e.args))
     return done[formula.outs[0]]

@@ -57,6 +57,10 @@ class Given:
 class ElementwiseOp(Op):
     """A scalar formula applied to every element; inputs broadcast against each other."""
 
+    def __init_subclass__(cls) -> None:
+        # an op says what it computes, not of which kind it is
+        cls.__doc__ = ElementwiseOp.__dict__["__doc__"]  # type: ignore[method-assign]
+
     def __init__(
         self,
         name: str,

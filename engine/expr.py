@@ -156,7 +156,11 @@ def lift(v: Any) -> Sym:
         return v
     if isinstance(v, (bool, np.bool_)):
         return node("const", bool(v))
-    return node("const", int(v) if isinstance(v, (int, np.integer)) else float(v))
+    if isinstance(v, (int, np.integer)):
+        return node("const", int(v))
+    if isinstance(v, (float, np.floating)):
+        return node("const", float(v))
+    raise TypeError(f"a formula is made of its inputs and of numbers, not of a {type(v).__name__}: pass it as an input")
 
 
 def number(e: Sym) -> Any:
@@ -177,6 +181,8 @@ def _add(a: Sym, b: Sym) -> Sym | None:
         return b
     if number(b) == 0:
         return a
+    if a is b:
+        return make("multiply", 2, a)
     if b.name == "negative":
         return make("subtract", a, b.args[0])
     if a.name == "negative":

@@ -62,14 +62,18 @@ class Op:
         raise NotImplementedError
 
     def __init__(self, name: str, note: Note, source: Callable[..., Any] | None) -> None:
-        refuse_second(name)
         self.name, self.note, self.__name__ = name, note, name
         code = getattr(inspect.unwrap(source), "__code__", None) if source else None
         frame = sys._getframe(3)
         self.file: str = code.co_filename if code else frame.f_code.co_filename
         self.line: int = code.co_firstlineno if code else frame.f_lineno
         self.__module__ = frame.f_globals.get("__name__", "engine.ops")
-        OPS[name] = self
+        self._enter()
+
+    def _enter(self) -> None:
+        """Into the registry."""
+        refuse_second(self.name)
+        OPS[self.name] = self
 
     @property
     def where(self) -> str:
