@@ -7,8 +7,8 @@ from engine.parameter import Buffer as Buffer, Parameter as Parameter
 
 from . import activations as activations, initializers as initializers, losses as losses, regularizers as regularizers
 from .attention import MultiHeadAttention as MultiHeadAttention
-from .cache import KeyValueCache as KeyValueCache
 from .bidirectional import Bidirectional as Bidirectional, Masking as Masking
+from .cache import KeyValueCache as KeyValueCache
 from .conv import Conv2D as Conv2D
 from .core import (
     Activation as Activation,

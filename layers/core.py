@@ -61,6 +61,8 @@ def Input(
 class Activation(Layer):
     """y = f(x): any shape. `activation` is a name or a function."""
 
+    supports_masking = True
+
     def __init__(self, activation: Any, **options: Any) -> None:
         super().__init__(**options)
         self.activation = activations.get(activation)
@@ -74,6 +76,8 @@ class Activation(Layer):
 
 class ReLU(Layer):
     r"""y = max(0, x): any shape. Below `threshold` y = negative_slope (x - threshold); above, at most `max_value`."""
+
+    supports_masking = True
 
     def __init__(
         self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **options: Any
@@ -95,6 +99,8 @@ class ReLU(Layer):
 class LeakyReLU(Layer):
     r"""y = x for x > 0, else negative_slope x. The slope's default is Keras', 0.3."""
 
+    supports_masking = True
+
     def __init__(self, negative_slope: float = 0.3, **options: Any) -> None:
         super().__init__(**options)
         self.negative_slope = negative_slope
@@ -108,6 +114,8 @@ class LeakyReLU(Layer):
 
 class Softmax(Layer):
     r"""y_i = exp(x_i) / Σ_j exp(x_j) along `axis`: any shape."""
+
+    supports_masking = True
 
     def __init__(self, axis: int = -1, **options: Any) -> None:
         super().__init__(**options)

@@ -11,6 +11,7 @@ from engine.tensor import Tensor
 
 from . import activations, initializers, regularizers
 from .layer import Layer
+from .masks import Masked
 from .spec import InputSpec, known
 
 
@@ -21,6 +22,8 @@ class Dense(Layer):
 
     Words and defaults are Keras 3's. Equation E1 of the documents, which write W on the left.
     """
+
+    supports_masking = True
 
     def __init__(
         self,
@@ -69,6 +72,8 @@ class Embedding(Layer):
     r"""Integers 0 .. input_dim - 1 become the rows of a learnt table E: (N, ...) -> (N, ..., output_dim).
 
     .. math:: y_{nd} = E_{x_n, d}
+
+    mask_zero: 0 is no word, it fills up short sequences; recurrent layers behind leave such steps out (`layers.masks`).
     """
 
     def __init__(
@@ -98,7 +103,8 @@ class Embedding(Layer):
 
     def call(self, x: Tensor) -> Tensor:
         ids = x.astype("int64") if x.dtype.kind == "f" else x  # Keras listings feed floats
-        return ops.embedding(ids, self.embeddings)  # ids (N,...) -> (N,...,D)
+        y = ops.embedding(ids, self.embeddings)  # ids (N,...) -> (N,...,D)
+        return Masked(y, ids != 0) if self.mask_zero else y
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return (*input_shape, self.output_dim)

@@ -21,6 +21,8 @@ class Dropout(Layer):
     `random_state()` of the layer or model holds where it stands. [Srivastava et al., JMLR 15, 2014]
     """
 
+    supports_masking = True
+
     def __init__(self, rate: float, seed: int | None = None, **options: Any) -> None:
         super().__init__(**options)
         if not 0 <= rate <= 1:

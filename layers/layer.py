@@ -34,7 +34,8 @@ from engine.random import Generator, default_generator
 from engine.tensor import Tensor, asarray
 
 from . import initializers, regularizers, state, symbolic
-from .parts import parts_in, walk
+from .masks import Masked
+from .parts import Revision, parts_in, walk
 from .spec import InputSpec, batch_shape
 
 
@@ -69,6 +70,7 @@ class Layer(config.Configurable, family="layer"):
         cls._passes_training = "training" in inspect.signature(cls.call).parameters
 
     _passes_training = False
+    supports_masking = False  # does it treat each step of a sequence alone, so that the mask of its input still holds?
 
     # -------------------------------------------------------------------------------------------- to be overridden
     def build(self, *input_shape: Any) -> None:
@@ -96,9 +98,11 @@ class Layer(config.Configurable, family="layer"):
     def __call__(self, *inputs: Any, training: bool | None = None, **options: Any) -> Any:
         """Build if that is still to do, check the shapes, and `call`. Symbolic tensors give symbolic tensors."""
         try:
-            if any(True for _ in symbolic.tensors_in((inputs, options))):
+            plain = len(inputs) == 1 and isinstance(inputs[0], Tensor)
+            if (not plain or options) and any(True for _ in symbolic.tensors_in((inputs, options))):
                 return self._call_symbolic(inputs, options)
-            inputs = tuple(self._as_tensor(x) for x in inputs)
+            if not plain:
+                inputs = tuple(self._as_tensor(x) for x in inputs)
             if self.needs is not None:
                 self.needs.check(self, *inputs[:1])
             if not self.built:
@@ -114,7 +118,10 @@ class Layer(config.Configurable, family="layer"):
     def _call(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
         if self._passes_training:
             options = {"training": self.training, **options}
-        return self.call(*inputs, **options)
+        y = self.call(*inputs, **options)
+        if self.supports_masking and type(inputs[0]) is Masked and type(y) is Tensor:
+            return Masked(y, inputs[0].mask)
+        return y
 
     def _call_symbolic(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
         if self.needs is not None:
@@ -151,6 +158,10 @@ class Layer(config.Configurable, family="layer"):
         return [symbolic.map_structure(lambda x: (None, *x.shape[1:]) if x.shape else (), x) for x in tensors]
 
     # -------------------------------------------------------------------------------------------- its parts
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        Revision.note(value)
+
     def attributes(self) -> Iterator[tuple[str, Any]]:
         """Where parts are looked for. A container names them otherwise: Sequential's are "0", "1" ..."""
         return ((name, value) for name, value in vars(self).items() if name != "_generator")
