@@ -11,12 +11,14 @@ import numpy as np
 
 from .autograd import ANOMALY, RECORDING, Node, check_finite_step, enable_grad, grad, mode
 from .backends import Array, get_backend
-from .dtypes import bool_, default_dtype, float32, int64, is_float, is_half, promote
+from .dtypes import bool_, default_dtype, float32, float64, int64, is_float, is_half, promote
 from .errors import ArgumentError, GradientError
 from .index import latex_of
 from .record import Note, Op, rebuild, record, result_of, unwrap
 from .shapes import Signature
 from .tensor import Tensor, asarray
+
+MISSING = inspect.Parameter.empty
 
 
 class StructuralOp(Op):
@@ -32,6 +34,7 @@ class StructuralOp(Op):
         self.inputs = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        self.required = {name for name, value in self.defaults.items() if value is MISSING}
         self.optional = {p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is not p.empty}
         self.dtype_rule: str = options.get("dtype", "float")
         self.indices: frozenset[str] = frozenset(options.get("indices", ()))
@@ -56,11 +59,13 @@ class StructuralOp(Op):
         return rule
 
     def __call__(self, *args: Any, **params: Any) -> Tensor:
-        args, params = self._bind(args, params)
+        if len(args) != len(self.inputs) or self.variadic or not params.keys() <= self.defaults.keys():
+            args, params = self._bind(args, params)
+        elif len(params) < len(self.defaults):
+            params = self._completed(params)
         arrays, tensors, device, wanted = unwrap(self.name, args)
-        arrays = self._promoted(arrays, device)
+        arrays, half = self._promoted(arrays, device)
         self.signature.check(self.name, [None if a is None else a.shape for a in arrays])  # type: ignore[union-attr]
-        half = next((a.dtype for a in arrays if a is not None and is_half(a.dtype)), None)
         if half is not None and self.dtype_rule != "any":  # 16 bits are storage: compute in float32, round once
             out = self.body(*(a.astype(float32) if a is not None and is_half(a.dtype) else a for a in arrays), **params)
             y, aux = out if isinstance(out, tuple) else (out, None)
@@ -107,33 +112,48 @@ class StructuralOp(Op):
         unknown = params.keys() - self.defaults.keys()
         if unknown:
             raise ArgumentError(f"{self.name}: unknown argument {sorted(unknown)}; it takes {list(self.defaults)}")
-        params = {**self.defaults, **params}
-        missing = [k for k, v in params.items() if v is inspect.Parameter.empty]
-        if missing:
+        return args, self._completed(params)
+
+    def _completed(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Parameters with the defaults of those that are not given."""
+        missing = next((k for k in self.defaults if k in self.required and k not in params), None)
+        if missing is not None:
             raise ArgumentError(
-                f"{self.name}: argument {missing[0]}= is missing; call {self.name}{inspect.signature(self.body)}"
+                f"{self.name}: argument {missing}= is missing; call {self.name}{inspect.signature(self.body)}"
             )
-        return args, params
+        return {**self.defaults, **params}
 
     def _input_names(self, n: int) -> Sequence[str]:
         return [self.inputs[0]] * n if self.variadic else self.inputs
 
-    def _promoted(self, arrays: list[Any], device: str) -> list[Any]:
-        """Floats to one dtype; integers to the default float where the op computes in floats. Indices stay integers."""
-        xp = get_backend(device).xp
+    def _promoted(self, arrays: list[Any], device: str) -> tuple[list[Any], Any]:
+        """Floats to one dtype; integers to the default float where the op computes in floats. Indices stay integers.
+        Also the 16-bit dtype among them, if there is one.
+        """
         names = self._input_names(len(arrays))
-        values = [xp.asarray(a) if isinstance(a, (float, int, bool)) else a for a in arrays]
+        dtype = None
+        for a, n in zip(arrays, names, strict=True):  # the usual case: arrays of one float dtype, and nothing to do
+            if a is not None and n not in self.indices:
+                if isinstance(a, (float, int)) or (dtype is not None and a.dtype != dtype):
+                    break
+                dtype = a.dtype
+        else:
+            if dtype in (float32, float64):
+                return arrays, None
+        xp = get_backend(device).xp
+        values = [xp.asarray(a) if isinstance(a, (float, int)) else a for a in arrays]
         mixed = [a.dtype for a, n, raw in zip(values, names, arrays, strict=True)
-                 if a is not None and n not in self.indices and not isinstance(raw, (float, int, bool))]  # fmt: skip
+                 if a is not None and n not in self.indices and not isinstance(raw, (float, int))]  # fmt: skip
         dtype = promote(*mixed) if mixed else default_dtype()
         if self.dtype_rule == "float" and not is_float(dtype):
             dtype = default_dtype()
         elif self.dtype_rule == "number" and dtype == bool_:
             dtype = int64
-        return [
+        cast = [
             a if a is None or n in self.indices or a.dtype == dtype else a.astype(dtype)
             for a, n in zip(values, names, strict=True)
         ]
+        return cast, next((a.dtype for a in cast if a is not None and is_half(a.dtype)), None)
 
     def pull(self, node: Node, g: Any, create_graph: bool) -> Sequence[Any]:
         needs = tuple(p is not None for p in node.parents)
