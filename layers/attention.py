@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine import ops
+from engine import config, ops
 from engine.errors import ArgumentError, ShapeError
 from engine.random import Generator
 from engine.tensor import Tensor, asarray
@@ -13,6 +13,7 @@ from . import initializers
 from .cache import KeyValueCache
 from .dense import Dense, positive
 from .layer import Layer
+from .masks import mask_of
 
 
 class MultiHeadAttention(Layer):
@@ -31,6 +32,8 @@ class MultiHeadAttention(Layer):
 
     The kernels are (D, h d), heads side by side. [Vaswani et al., "Attention Is All You Need", 2017, section 3.2]
     """
+
+    supports_masking = True
 
     def __init__(
         self,
@@ -63,7 +66,7 @@ class MultiHeadAttention(Layer):
         self.dropout, self.use_bias, self.output_shape = float(dropout), use_bias, output_shape
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
-        self.rotary, self.seed = rotary, seed
+        self.rotary, self.seed = config.get(Layer, rotary), seed
         self.query = self._dense(self.num_heads * self.key_dim)
         self.key = self._dense(self.num_key_value_heads * self.key_dim)
         self.value = self._dense(self.num_key_value_heads * self.value_dim)
@@ -113,10 +116,11 @@ class MultiHeadAttention(Layer):
     ) -> Any:
         """query_mask (N,T), value_mask and key_mask (N,S): True (or 1) at what is real. attention_mask (N,T,S) or
         (N,h,T,S), where 1 broadcasts: truth values, or floats, which are added to the scores. A query that sees no key
-        gives zeros. return_attention_scores: the weights before dropout, (N,h,T,S), come along. cache: see
-        `KeyValueCache`.
+        gives zeros. Without value_mask, what `Embedding(mask_zero=True)` left with the value counts.
+        return_attention_scores: the weights before dropout, (N,h,T,S), come along. cache: see `KeyValueCache`.
         """
         value = query if value is None else value
+        value_mask = mask_of(value) if value_mask is None else value_mask
         q = self._heads(self.query(query), self.num_heads)  # (N,T,D) -> (N,T,h,d)
         k = self._heads(self.key(value if key is None else key), self.num_key_value_heads)  # (N,S,E) -> (N,S,g,d)
         v = self._heads(self.value(value), self.num_key_value_heads)  # (N,S,E) -> (N,S,g,e)

@@ -151,6 +151,8 @@ class RMSNormalization(Layer):
     Words and defaults are Keras 3's: epsilon 1e-6; the scale γ begins as ones. [Zhang and Sennrich, 2019, equation 4]
     """
 
+    supports_masking = True
+
     def __init__(self, epsilon: float = 1e-6, gamma_initializer: Any = "ones", **options: Any) -> None:
         super().__init__(**options)
         self.epsilon = _variance("RMSNormalization", epsilon)

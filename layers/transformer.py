@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from engine import config
 from engine.errors import ArgumentError
 from engine.tensor import Tensor
 
@@ -31,6 +32,8 @@ class FeedForward(Layer):
 
     units: the width between. [Vaswani et al., 2017, equation 2]
     """
+
+    supports_masking = True
 
     def __init__(
         self,
@@ -100,6 +103,8 @@ FEED_FORWARDS = {"dense": FeedForward, "swiglu": SwiGLU}
 class _Block(Layer):
     """What encoder and decoder have in common."""
 
+    supports_masking = True
+
     def __init__(
         self,
         intermediate_dim: int,
@@ -136,7 +141,8 @@ class _Block(Layer):
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
         self.normalization, self.feed_forward = normalization, feed_forward
-        self.num_key_value_heads, self.head_dim, self.rotary = num_key_value_heads, head_dim, rotary
+        self.num_key_value_heads, self.head_dim = num_key_value_heads, head_dim
+        self.rotary = config.get(Layer, rotary)
         self.hidden_dim, self.drop = hidden_dim, Dropout(dropout)
         if hidden_dim is not None:
             self._make(hidden_dim)

@@ -9,6 +9,8 @@
 | accuracy, precision, AUC ... | `models.metrics` |
 | files | `models.saving` |
 | ready-made networks | `models.zoo` |
+| networks with trained weights | `models.bert`, `models.gpt`, `models.llama`; their folders: `models.pretrained` |
+| writing texts | `models.generate` |
 | the command `chainrule` | `models.cli` |
 """
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
 import pytest
 
 import layers
-from engine import Tensor, no_grad
+from engine import Tensor, config, no_grad
 from engine.errors import ArgumentError, ShapeError
 from engine.gradcheck import gradcheck
 from engine.parameter import training_mode
@@ -194,6 +195,15 @@ def test_padding_changes_nothing_at_real_tokens():
     close(block(padded, padding_mask=np.arange(8)[None] < 5).numpy()[:, :5], block(x))
 
 
+def test_the_mask_of_an_embedding_is_that_of_the_keys():
+    ids = np.array([[3, 1, 2, 0, 0], [4, 4, 1, 2, 3]])
+    embedding, block = layers.Embedding(5, 8, mask_zero=True), TransformerEncoder(16, 2)
+    x = embedding(ids)
+    y = block(x)
+    close(y, block(x.numpy(), padding_mask=ids != 0))
+    np.testing.assert_array_equal(layers.masks.mask_of(y).numpy(), ids != 0)
+
+
 def test_a_decoder_sees_the_past_and_the_encoder():
     block = TransformerDecoder(16, 2, normalize_first=True)
     x, encoded = numbers(2, 5, 8), numbers(2, 7, 6, seed=1)
@@ -237,7 +247,7 @@ def test_blocks_can_be_held_before_they_are_built_and_written_down():
     held = block.parameters()
     block(numbers(1, 3, 8))
     assert list(map(id, held)) == list(map(id, block.parameters()))
-    twin = type(block).from_config(block.get_config() | {"rotary": RotaryEmbedding()})
+    twin = config.deserialize(layers.Layer, json.loads(json.dumps(config.serialize(block))))
     assert twin.get_config() == block.get_config()
     twin(numbers(1, 3, 8))
     twin.load_state_dict(block.state_dict())
