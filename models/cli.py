@@ -1,6 +1,8 @@
 """The command `chainrule`.
 
     chainrule train mnist-cnn --epochs 10 --seed 1
+    chainrule train shakespeare-gpt
+    chainrule generate --model runs/shakespeare-gpt --prompt "ROMEO:"
     chainrule bench mnist-cnn
     chainrule info
 """
@@ -24,6 +26,12 @@ class Network(StrEnum):
     mnist_cnn = "mnist-cnn"
     mnist_cnn_small = "mnist-cnn-small"
     mnist_mlp = "mnist-mlp"
+    imdb_lstm = "imdb-lstm"
+    imdb_rnn = "imdb-rnn"
+    imdb_transformer = "imdb-transformer"
+    sst2_bert = "sst2-bert"
+    mr_bert = "mr-bert"
+    shakespeare_gpt = "shakespeare-gpt"
 
 
 class Recipe(StrEnum):
@@ -33,27 +41,59 @@ class Recipe(StrEnum):
 
 @app.command()
 def train(
-    network: Annotated[Network, typer.Argument(help="Which network of the zoo.")],
-    epochs: Annotated[int, typer.Option(min=1, help="Times through the training digits.")] = 10,
+    network: Annotated[Network, typer.Argument(help="Which network.")],
+    epochs: Annotated[int | None, typer.Option(min=1, help="Times through the data; shakespeare-gpt: steps.")] = None,
     device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
-    seed: Annotated[int, typer.Option(min=0, help="Of initial values and of the digits' order.")] = 1,
-    data: Annotated[str | None, typer.Option(help="Folder with MNIST [$CHAINRULE_DATA, cache, network].")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of initial values and of the data's order.")] = 1,
+    data: Annotated[str | None, typer.Option(help="Folder with the data [$CHAINRULE_DATA, cache, network].")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for checkpoint and pictures [runs/NETWORK].")] = None,
-    recipe: Annotated[Recipe, typer.Option(help="As the documents have it, or better.")] = Recipe.listing,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Digits a step [64 or 128, by network].")] = None,
+    recipe: Annotated[Recipe, typer.Option(help="MNIST: as the documents have it, or better.")] = Recipe.listing,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Samples a step [by network].")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Reviews and phrases: go on from the checkpoint.")] = False,
 ) -> None:
-    """Train a network on MNIST; writes checkpoint, history, result and pictures."""
+    """Train a network on digits, reviews, phrases or plays; writes checkpoint, history, result and pictures."""
     with one_line_errors():
-        from models import recipes
+        from engine.errors import ArgumentError
 
         folder = out or Path("runs") / network.value
-        result = recipes.train(
-            network.value, epochs=epochs, device=device, seed=seed, data=data, out=folder, recipe=recipe.value,
-            batch_size=batch_size,
-        )  # fmt: skip
+        asked = {"device": device, "seed": seed, "data": data, "out": folder, "batch_size": batch_size}
+        if network.value.startswith("mnist"):
+            from models import recipes
+
+            if resume:
+                raise ArgumentError("train: --resume is of reviews and phrases; an MNIST run is short: start anew")
+            result = recipes.train(network.value, epochs=epochs or 10, recipe=recipe.value, **asked)
+        else:
+            from models import text_recipes
+
+            if recipe is Recipe.best:
+                raise ArgumentError(f"train: recipe 'best' is of the MNIST networks; {network.value} has one recipe")
+            result = text_recipes.train(network.value, epochs=epochs, resume=resume, **asked)
         print(f"Test loss: {result['loss']:.4f}")
-        print(f"Test accuracy: {result['accuracy']:.4f}")
-        print(f"Written to {folder}: {', '.join(recipes.FILES)}")
+        if "accuracy" in result:
+            print(f"Test accuracy: {result['accuracy']:.4f}")
+        print(f"Written to {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+
+
+@app.command()
+def generate(
+    model: Annotated[str, typer.Option(help="Folder of a language model.")] = "runs/shakespeare-gpt",
+    prompt: Annotated[str, typer.Option(help="The text to go on from.")] = "\n",
+    length: Annotated[int, typer.Option(min=1, help="Characters, or tokens, to add.")] = 500,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest each time.")] = 0.8,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Draw from the k likeliest only.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Draw from the likeliest that make up p.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 1,
+) -> None:
+    """Write a text with a language model, piece by piece as it is drawn."""
+    with one_line_errors():
+        from models import writing
+
+        writing.write(
+            model, prompt, length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed,
+            say=lambda piece: print(piece, end="", flush=True),
+        )  # fmt: skip
+        print()
 
 
 @app.command(

@@ -18,11 +18,12 @@ from engine.io.atomic import atomic_write
 INK, GREY, BLUE, ORANGE, RED = "#222222", "#8a8a8a", "#1f6fb4", "#e07b1a", "#c8372d"
 
 
-def training_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
-    """Loss and accuracy by epoch, in training and on the test digits."""
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        epochs = np.arange(1, len(history.get(name, ())) + 1)
+def training_curves(history: Mapping[str, Sequence[float]], path: Path, by: str = "epoch") -> None:
+    """Loss, and accuracy where there is one, in training and on the test data; by epoch, or by another entry."""
+    names = [name for name in ("loss", "accuracy") if name in history]
+    figure = Figure(figsize=(4.5 * len(names), 3.8), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        epochs = history.get(by) or np.arange(1, len(history[name]) + 1)
         for key, colour, label in ((name, BLUE, "training"), (f"val_{name}", ORANGE, "test")):
             if key in history:
                 last = f"{history[key][-1]:.2%}" if name == "accuracy" else f"{history[key][-1]:.4f}"
@@ -34,7 +35,7 @@ def training_curves(history: Mapping[str, Sequence[float]], path: Path) -> None:
             axes.yaxis.set_major_formatter("{x:.2g}")
         else:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        axes.set(title=name, xlabel="epoch")
+        axes.set(title=name, xlabel=by)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(color="#e4e4e4", which="both")
         axes.spines[["top", "right"]].set_visible(False)

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from data import mnist
 from data.mnist import Mnist
 from engine.errors import ArgumentError
-from models import cli, load_model, recipes, zoo
+from models import cli, load_model, recipes, text_recipes, zoo
 
 ROOT = Path(__file__).parents[1]
 
@@ -151,7 +151,8 @@ def test_help_waits_for_nothing():
 
 
 def test_the_command_knows_every_network_and_recipe():
-    assert [n.value for n in cli.Network] == list(zoo.ZOO) == list(recipes.BATCH)
+    names = [n.value for n in cli.Network]
+    assert names == [*recipes.BATCH, *text_recipes.PROGRAMS] and set(zoo.ZOO) < set(names)
     assert [r.value for r in cli.Recipe] == list(recipes.RECIPES)
     with pytest.raises(ArgumentError, match="recipe 'worst' is none of listing, best"):
         recipes.train("mnist-mlp", recipe="worst")

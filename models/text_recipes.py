@@ -1,0 +1,250 @@
+"""How the text programs are trained, and what a run leaves behind.
+
+| program | data | network | a step is |
+| --- | --- | --- | --- |
+| imdb-lstm | reviews, their last 400 words | listing L3: two LSTMs | `fit`'s |
+| imdb-rnn | the same | one SimpleRNN | `fit`'s |
+| imdb-transformer | reviews, their first 400 words | one transformer block | `fit`'s |
+| sst2-bert | phrases in subwords | MiniLM, pretrained; listing L4 | `fit`'s |
+| shakespeare-gpt | 64 characters of plays | GPT-2, small, from nothing | written out below |
+
+Batches hold texts of like length, so little is computed on padding.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data import BucketedBatches, imdb, mr, sst2, tinyshakespeare
+from engine import get_backend, no_grad
+from engine.errors import ArgumentError, CheckpointError
+from engine.io.atomic import atomic_write
+from layers.losses import SparseCategoricalCrossentropy
+from models import zoo
+from models.callbacks import Callback, CSVLogger, ModelCheckpoint
+from models.saving import load_model, versions
+from optim import Adam, AdamW
+from optim.schedules import CosineDecay, PolynomialDecay
+
+FILES = "model.safetensors", "history.csv", "result.json", "training-curves.png"
+PRETRAINED = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the command line asks for."""
+
+    name: str
+    seed: int
+    epochs: int
+    batch_size: int
+    data: str | None
+    out: Path
+    resume: bool
+    verbose: int | str
+    callbacks: Sequence[Callback]
+
+
+def train(
+    name: str,
+    *,
+    epochs: int | None = None,
+    device: str = "cpu",
+    seed: int = 1,
+    data: str | None = None,
+    out: Path | None = None,
+    batch_size: int | None = None,
+    resume: bool = False,
+    verbose: int | str = "auto",
+    callbacks: Sequence[Callback] = (),
+) -> dict[str, Any]:
+    """Train one of PROGRAMS, and write FILES to the folder `out` (runs/<name>).
+
+    resume: go on from the model that lies there, bit for bit as if the run had not been cut off. Returns what
+    result.json holds.
+    """
+    get_backend(device)
+    if name not in PROGRAMS:
+        raise ArgumentError(f"train: '{name}' is none of {', '.join(PROGRAMS)}")
+    program = PROGRAMS[name]
+    out = out or Path("runs") / name
+    asked = Run(
+        name, seed, epochs or program.epochs, batch_size or program.batch_size, data, out, resume, verbose, callbacks
+    )
+    result = {"model": name, "seed": seed, "epochs": asked.epochs, "batch_size": asked.batch_size, "device": device}
+    result |= program.run(asked) | {"versions": versions()}
+    atomic_write(out / "result.json", json.dumps(result, indent=2).encode() + b"\n")
+    return result
+
+
+# --- reviews: words in, one probability out ---------------------------------------------------------------------------
+
+
+def reviews(asked: Run, words: int, length: int, padding: str) -> dict[str, Any]:
+    """Train a network on IMDB's 25,000 reviews, cut to `length` of the `words` most frequent words; test on the others.
+
+    padding "pre" keeps the end of a review and fills before it, "post" its beginning. Adam's rate falls from 1e-3 to 0
+    in a straight line: at a constant rate the second epoch learns the training reviews by heart.
+    """
+    (x, y), (x_test, y_test) = imdb.load_data(num_words=words, data=asked.data)
+    cut = {"maxlen": length, "padding": padding, "truncating": padding}
+    batches = BucketedBatches(x, y, asked.batch_size, seed=asked.seed, **cut)
+    held_back = BucketedBatches(x_test, y_test, 250, shuffle=False, **cut)
+
+    def make() -> Any:
+        model = zoo.ZOO[asked.name](asked.seed)
+        model.build((None, None))  # reviews of any length
+        rate = PolynomialDecay(1e-3, asked.epochs * len(batches), end_learning_rate=0.0)
+        model.compile(Adam(rate), "binary_crossentropy", metrics=["accuracy"])
+        return model
+
+    return fitted(asked, make, batches, held_back, f"{len(x):,} + {len(x_test):,} reviews")
+
+
+def fitted(asked: Run, make: Callable[[], Any], batches: Any, held_back: Any, what: str) -> dict[str, Any]:
+    """Fit a model, saved after each epoch, and evaluate it at the end."""
+    checkpoint = asked.out / "model.safetensors"
+    if asked.resume and not checkpoint.is_file():
+        raise CheckpointError(f"train: {checkpoint} is not there, so there is nothing to resume: leave --resume out")
+    model = load_model(checkpoint) if asked.resume else make()
+    print(f"{asked.name}: {model.count_params():,} parameters; {what}", flush=True)
+    log = CSVLogger(asked.out / "history.csv", append=asked.resume)
+    history = model.fit(
+        batches, epochs=asked.epochs, initial_epoch=model.epoch, verbose=asked.verbose, validation_data=held_back,
+        callbacks=[*asked.callbacks, log, ModelCheckpoint(checkpoint)],
+    )  # fmt: skip
+    model.save(checkpoint)
+    loss, accuracy = model.evaluate(held_back, verbose=0)
+    draw(history.history, asked.out)
+    return {
+        "accuracy": accuracy, "loss": loss, "seconds_per_epoch": [round(s, 3) for s in history.seconds],
+        "parameters": model.count_params(), "data": what,
+    }  # fmt: skip
+
+
+def draw(history: dict[str, Any], out: Path, by: str = "epoch") -> None:
+    if history:
+        from models import pictures
+
+        pictures.training_curves(history, out / "training-curves.png", by)
+
+
+# --- phrases: a pretrained encoder, fine-tuned ------------------------------------------------------------------------
+
+
+def phrases(asked: Run, corpus: Any = sst2) -> dict[str, Any]:
+    """Fine-tune MiniLM as listing L4 does BERT: Adam, learning rate 2e-5; test on SST-2's 872 sentences."""
+    from models import pretrained
+    from models.bert import BertForSequenceClassification
+
+    tokenizer = pretrained.tokenizer(PRETRAINED)
+    (texts, y), (texts_test, y_test) = corpus.load_data(asked.data)
+    options = {"padding": "post", "seed": asked.seed}
+    batches, held_back = (
+        BucketedBatches(
+            tuple(tokens.values()), labels, size, shuffle, lengths=tokens["attention_mask"].sum(1), **options
+        )
+        for tokens, labels, size, shuffle in (
+            (tokenizer(texts, max_length=128), y, asked.batch_size, True),
+            (tokenizer(texts_test, max_length=128), y_test, 32, False),
+        )
+    )
+
+    def make() -> Any:
+        model = BertForSequenceClassification.from_pretrained(PRETRAINED, num_labels=2, seed=asked.seed)
+        model.compile(Adam(learning_rate=2e-5), SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+        return model
+
+    return fitted(asked, make, batches, held_back, f"{len(texts):,} + {len(texts_test):,} texts")
+
+
+# --- plays: the next character ----------------------------------------------------------------------------------------
+
+CONTEXT, REPORT = 64, 250
+
+
+def plays(asked: Run) -> dict[str, Any]:
+    """Train a small GPT on tiny Shakespeare with nanoGPT's settings for a CPU; `epochs` counts steps here.
+
+    4 layers, 128 wide, 4 heads, 64 characters of context, 12 windows a step, no dropout; AdamW with beta_2 0.99, decay
+    0.1 of the matrices, gradients cut to length 1; the rate rises to 1e-3 in 100 steps, then falls by a cosine to 1e-4.
+    """
+    (text, validation), characters = tinyshakespeare.load_data(asked.data)
+    model = zoo.shakespeare_gpt(asked.seed, len(characters), CONTEXT)
+    what = f"{len(text):,} + {len(validation):,} characters"
+    print(f"{asked.name}: {model.count_params():,} parameters; {what}", flush=True)
+    rate = CosineDecay(0.0, max(1, asked.epochs - 100), alpha=0.1, warmup_target=1e-3, warmup_steps=100)
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim == 1]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = AdamW(groups, rate, beta_2=0.99, global_clipnorm=1.0)
+    loss_of = SparseCategoricalCrossentropy(from_logits=True)
+    history: dict[str, list[float]] = {}
+    began, running = time.perf_counter(), 0.0
+    for step in range(asked.epochs):
+        model.train()
+        x, y = windows(text, asked.batch_size, asked.seed, step)  # (12,64), (12,64)
+        loss = loss_of(y, model(x).logits)  # (12,64,V) -> ()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        running += loss.item()
+        if (step + 1) % REPORT == 0 or step + 1 == asked.epochs:
+            steps, held_back = step % REPORT + 1, next_character_loss(model, validation)
+            told = {"step": step + 1, "loss": running / steps, "val_loss": held_back}
+            print("  ".join(f"{name} {value:.4g}" for name, value in told.items()), flush=True)
+            for name, value in told.items():
+                history.setdefault(name, []).append(value)
+            running = 0.0
+    seconds = time.perf_counter() - began
+    model.save_pretrained(asked.out)
+    atomic_write(asked.out / "characters.json", json.dumps(characters.characters).encode())
+    draw(history, asked.out, by="step")
+    return {
+        "loss": history["val_loss"][-1], "seconds": round(seconds, 1), "parameters": model.count_params(), "data": what,
+    }  # fmt: skip
+
+
+def windows(text: np.ndarray, size: int, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Some windows of a step, and the same one character on: (N,CONTEXT) twice. Functions of (seed, step)."""
+    rng = np.random.Generator(np.random.Philox(key=np.array([seed, step], np.uint64)))
+    places = rng.integers(0, len(text) - CONTEXT, size)[:, None] + np.arange(CONTEXT + 1)
+    chunk = text[places]  # (N,CONTEXT+1)
+    return chunk[:, :-1], chunk[:, 1:]
+
+
+def next_character_loss(model: Any, text: np.ndarray, size: int = 128) -> float:
+    """The mean cross-entropy in nats over a whole text, cut into windows side by side."""
+    model.eval()
+    rows = (len(text) - 1) // CONTEXT
+    x, y = (text[i : i + rows * CONTEXT].reshape(rows, CONTEXT) for i in (0, 1))
+    loss_of, total = SparseCategoricalCrossentropy(from_logits=True), 0.0
+    with no_grad():
+        for first in range(0, rows, size):
+            some = slice(first, first + size)
+            total += loss_of(y[some], model(x[some]).logits).item() * len(x[some])
+    return total / rows
+
+
+@dataclass(frozen=True)
+class Program:
+    run: Callable[[Run], dict[str, Any]]
+    epochs: int
+    batch_size: int
+
+
+PROGRAMS = {
+    "imdb-lstm": Program(lambda asked: reviews(asked, 10_000, 400, "pre"), 2, 64),
+    "imdb-rnn": Program(lambda asked: reviews(asked, 10_000, 400, "pre"), 2, 64),
+    "imdb-transformer": Program(lambda asked: reviews(asked, 20_000, 400, "post"), 2, 64),
+    "sst2-bert": Program(phrases, 3, 32),
+    "mr-bert": Program(lambda asked: phrases(asked, mr), 3, 32),
+    "shakespeare-gpt": Program(plays, 2000, 12),
+}
