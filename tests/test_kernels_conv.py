@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, strategies as st
 
 from engine.errors import DTypeError, ShapeError
-from engine.kernels.cpu import threads
+from engine.kernels.cpu import conv_pooled, threads
 from engine.kernels.cpu.conv import (
     conv2d,
     conv2d_backward,
@@ -21,6 +21,7 @@ from engine.kernels.cpu.conv import (
     reference_input_gradient,
     reference_weight_gradient,
 )
+from engine.kernels.cpu.geometry import Pool
 from engine.kernels.cpu.pool import max_pool2d, plain_scatter_windows
 from engine.kernels.cpu.threads import set_num_threads
 
@@ -170,6 +171,38 @@ def test_a_pooled_layer_is_its_steps_one_by_one(case, data, dtype, seed):
         if needed:
             assert one.dtype == dtype and one.shape == want.shape
             assert (np.abs(one - want) <= (n + 2) * np.finfo(dtype).eps * magnitude).all()
+
+
+LISTED = {  # x, w, stride, padding, dilation, pooling (size, stride, padding): those that keep lists of what passed
+    "plain": ((9, 12, 12, 16), (3, 3, 16, 7), ONE, NONE, ONE, ((2, 2), (2, 2), NONE)),
+    "windows that overlap": ((8, 11, 13, 24), (2, 2, 24, 5), ONE, ((1, 0), (1, 1)), ONE, ((3, 3), (2, 2), NONE)),
+    "everything at once": ((9, 25, 19, 16), (3, 5, 16, 3), (2, 1), ((2, 1), (2, 3)), (2, 1),
+                           ((3, 2), (2, 3), ((2, 1), (1, 1)))),
+    "strips of one image": ((8, 60, 41, 32), (3, 3, 32, 2), ONE, ((1, 1), (1, 1)), ONE,
+                            ((3, 3), (2, 2), ((1, 1), (1, 1)))),
+    "windows apart": ((8, 15, 15, 16), (1, 3, 16, 4), ONE, NONE, ONE, ((2, 2), (4, 4), NONE)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", LISTED)
+def test_lists_of_what_passed_give_the_same_gradients(case, dtype):
+    x_shape, w_shape, stride, padding, dilation, (size, step, sides) = LISTED[case]
+    how, rng = (stride, padding, dilation, 1), np.random.default_rng(0)
+    x, w, bias = draw(rng, x_shape, dtype), draw(rng, w_shape, dtype), draw(rng, w_shape[3:], dtype)
+    z = conv2d(x, w, bias, *how, True)
+    out = tuple((n + sum(p) - k) // s + 1 for n, p, k, s in zip(z.shape[1:3], sides, size, step, strict=True))
+    pool = Pool(size, step, sides, out)
+    assert conv_pooled.fits(x_shape, w_shape, how, pool, x.itemsize)
+    y, index = conv2d_max_pool(x, w, bias, *how, pool)
+    assert (y == 0).any() and (y > 0).any()  # some lists are shorter than others
+    g = draw(rng, y.shape, dtype)
+    exact = layer_gradients(*(a.astype(float) for a in (g, y)), index, x.astype(float), w.astype(float), how, pool)
+    for needs in itertools.product((True, False), repeat=3):
+        for got, want, needed in zip(conv2d_backward(g, y, index, x, w, *how, pool, needs), exact, needs, strict=True):
+            assert (got is not None) == needed
+            if needed:
+                np.testing.assert_allclose(got, want, rtol=0, atol=100 * np.finfo(dtype).eps * np.abs(want).max())
 
 
 def test_a_window_whose_pixels_a_byte_cannot_number_is_pooled_apart():

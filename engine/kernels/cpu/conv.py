@@ -23,7 +23,7 @@ import numpy as np
 
 from engine.errors import DTypeError, ShapeError
 
-from . import conv_backward, conv_forward
+from . import conv_backward, conv_forward, conv_pooled
 from .buffers import empty
 from .conv_parts import run_at
 from .geometry import Padding, Pair, Pool, out_side
@@ -228,7 +228,7 @@ def _backward(
     w: Array,
     x_shape: tuple[int, ...],
     w_shape: tuple[int, ...],
-    how: Any,
+    how: conv_pooled.How,
     pool: Pool | None,
     needs: tuple[bool, bool, bool],
 ) -> Any:
@@ -241,6 +241,8 @@ def _backward(
     if not ENABLED or not g.size or not math.prod(x_shape) or not math.prod(w_shape):
         return _plain_backward(g, y, index, x, w, x_shape, w_shape, how, pool, needs)
     g, x, w = np.ascontiguousarray(g), np.ascontiguousarray(x), np.ascontiguousarray(w)
+    if pool is not None and y is not None and conv_pooled.fits(x_shape, w_shape, how, pool, g.itemsize):
+        return _pooled_backward(g, y, index, x, w, how, pool, needs)
     y, index = (np.ascontiguousarray(g if a is None else a) for a in (y, index))
     dx = empty(x_shape, g.dtype) if needs[0] else None
     dw = empty((plan.partials, *w_shape), g.dtype) if needs[1] else None
@@ -251,6 +253,22 @@ def _backward(
     arrays = g, y, index, x, panels, dx, dw, db, scratch
     run_at(plan.job, *(0 if a is None else address_of(a) for a in arrays))
     return dx, _added(dw), _added(db)
+
+
+def _pooled_backward(
+    g: Array, y: Array, index: Any, x: Array, w: Array, how: Any, pool: Pool, needs: tuple[bool, bool, bool]
+) -> Gradients:
+    """_backward where each window of each filter lets one pixel through."""
+    plan = conv_pooled.plan(x.shape, w.shape, *how[:3], pool, needs, g.itemsize)
+    y, index = np.ascontiguousarray(y), np.ascontiguousarray(index)
+    filters = np.ascontiguousarray(w.transpose(3, 0, 1, 2)) if needs[0] else None  # (F,kh,kw,C)
+    dx = empty(x.shape, g.dtype) if needs[0] else None
+    dw = empty((plan.partials, w.shape[3], *w.shape[:3]), g.dtype) if needs[1] else None
+    db = empty((plan.partials, w.shape[3]), g.dtype) if needs[2] else None
+    arrays = g, y, index, x, filters, dx, dw, db, empty(plan.scratch, g.dtype)
+    run_at(plan.job, *(0 if a is None else address_of(a) for a in arrays))
+    dw = _added(dw)
+    return dx, None if dw is None else np.ascontiguousarray(dw.transpose(1, 2, 3, 0)), _added(db)
 
 
 def _plain_backward(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import geometry as at
-from .geometry import Geometry
+from .geometry import Geometry, Table
 from .jit import Kernel, device, kernel, number_at, view
 from .microkernel import make, tile_shape
 from .threads import HEADER, job, run
@@ -118,6 +118,7 @@ class Plan(NamedTuple):
     job: Any
     scratch: int  # numbers
     partials: int = 1  # partial sums of the gradients of w and bias
+    tables: tuple[Table, ...] = ()  # more that the job points to
 
 
 # --- filters, packed into panels -------------------------------------------------------------------------------------
