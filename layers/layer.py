@@ -35,7 +35,7 @@ from engine.tensor import Tensor, asarray
 
 from . import initializers, regularizers, state, symbolic
 from .masks import Masked
-from .parts import parts_in, walk
+from .parts import Revision, parts_in, walk
 from .spec import InputSpec, batch_shape
 
 
@@ -98,9 +98,11 @@ class Layer(config.Configurable, family="layer"):
     def __call__(self, *inputs: Any, training: bool | None = None, **options: Any) -> Any:
         """Build if that is still to do, check the shapes, and `call`. Symbolic tensors give symbolic tensors."""
         try:
-            if any(True for _ in symbolic.tensors_in((inputs, options))):
+            plain = len(inputs) == 1 and isinstance(inputs[0], Tensor)
+            if (not plain or options) and any(True for _ in symbolic.tensors_in((inputs, options))):
                 return self._call_symbolic(inputs, options)
-            inputs = tuple(self._as_tensor(x) for x in inputs)
+            if not plain:
+                inputs = tuple(self._as_tensor(x) for x in inputs)
             if self.needs is not None:
                 self.needs.check(self, *inputs[:1])
             if not self.built:
@@ -156,6 +158,10 @@ class Layer(config.Configurable, family="layer"):
         return [symbolic.map_structure(lambda x: (None, *x.shape[1:]) if x.shape else (), x) for x in tensors]
 
     # -------------------------------------------------------------------------------------------- its parts
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        Revision.note(value)
+
     def attributes(self) -> Iterator[tuple[str, Any]]:
         """Where parts are looked for. A container names them otherwise: Sequential's are "0", "1" ..."""
         return ((name, value) for name, value in vars(self).items() if name != "_generator")

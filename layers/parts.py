@@ -1,4 +1,4 @@
-"""Finding what a layer holds: by attribute names and indices, depth first."""
+"""Finding what a layer holds: by attribute names and indices, depth first; and noticing that it may hold another."""
 
 from __future__ import annotations
 
@@ -16,6 +16,18 @@ class HasParts(Protocol):
 def has_parts(value: Any) -> bool:
     """Is it a layer? By its method: a pathlib.Path has `parts`, too."""
     return callable(getattr(type(value), "parts", None))
+
+
+class Revision:
+    """Counts how often a part was given to any layer: who has seen this number knows that all is as before."""
+
+    number = 0
+
+    @classmethod
+    def note(cls, value: Any) -> None:
+        """`value` becomes a layer's attribute."""
+        if isinstance(value, (Parameter, Generator, list, tuple, dict)) or has_parts(value):
+            cls.number += 1
 
 
 def parts_in(path: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -28,6 +28,7 @@ from engine import no_grad
 from engine.errors import ArgumentError, NotBuiltError
 from engine.parameter import training_mode
 from engine.tensor import Tensor
+from layers.parts import Revision
 from models import checks, nests
 from models.callbacks import History
 from models.hooks import Callback, CallbackList
@@ -50,6 +51,7 @@ class Trainer:
     stop_training = False
     epoch = step = 0
     _regularized = _brought_parameters = False
+    _revision = -1  # of all layers' parts, when the optimiser took the parameters
     _prepared: list[tuple[Any, Any]] | None = None  # what the last batch was like, while nothing else has changed
     fixed_layers = False  # does the model say (by _prepared = None) when its layers change?
     _running: dict[str, Any] | None = None  # while fit runs: what a checkpoint needs besides the model
@@ -354,10 +356,14 @@ class Trainer:
 
     def _take_parameters(self) -> None:
         """What the layers hold is what the optimiser holds, or it says so: a layer may have been given a new one."""
-        parameters = self.parameters()
+        if self._revision != Revision.number or self._brought_parameters or not self.optimizer.groups:
+            parameters = self.parameters()
+            if not self._brought_parameters:
+                self.optimizer.build(parameters)
+            self._revision = Revision.number
+        else:
+            parameters = self.optimizer.params
         self._regularized = any(p.regularizer is not None for p in parameters)
-        if not self._brought_parameters:
-            self.optimizer.build(parameters)
 
     def _built_for(self, where: str, x: Sequence[np.ndarray]) -> None:
         if not self.built:
