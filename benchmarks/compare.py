@@ -275,6 +275,7 @@ def plot(run: Run, path: Path) -> None:
     (_plot_steps if run["kind"] == "steps" else _plot_kernels)(axes, run)
     axes.axhline(1, color="black", linewidth=0.8)
     axes.legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     plt.close(figure)
 

@@ -33,9 +33,10 @@ class Worker:
 
     def __init__(self, name: str, python: str = sys.executable) -> None:
         self.name = name
+        # its own session: Ctrl-C is for the one who drives
         self.process = subprocess.Popen(
             [python, "-m", "benchmarks.worker", name], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+            text=True, start_new_session=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
         )  # fmt: skip
 
     def ask(self, line: str) -> Any:

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +42,15 @@ def steps(
 ) -> dict[str, Any]:  # fmt: skip
     """Whole steps. Each case has fresh processes."""
     run = begin("steps")
-    for name in names:
-        case = CASES[name]
-        say(f"{name}: {case.title}")
-        run["cases"][name] = one_step(
-            case, [c for c in case.contenders if c in contenders], pythons, turns, say, worker
-        )
-        for line in compare.case_lines(run, name):
-            say(f"  {line}")
-        run["versions"] |= run["cases"][name].pop("versions")
+    with until_interrupted(say):
+        for name in names:
+            case = CASES[name]
+            say(f"{name}: {case.title}")
+            named = [c for c in case.contenders if c in contenders]
+            run["cases"][name] = one_step(case, named, pythons, turns, say, worker)
+            run["versions"] |= run["cases"][name].pop("versions")
+            for line in compare.case_lines(run, name):
+                say(f"  {line}")
     return end(run, turns)
 
 
@@ -66,8 +68,8 @@ def one_step(
             workers.append(w)
     for w in workers:
         w.ask(f"run {case.warm_up} 0")
-    times, controls = turns.drive(workers, case.control)
     versions = {w.name: w.ask("facts") for w in workers}
+    times, controls = turns.drive(workers, case.control)
     for w in workers:
         w.close()
     return {
@@ -92,29 +94,44 @@ def kernels(
             w.close()
         else:
             workers.append(w)
-    controls: dict[str, dict[str, list[float]]] = {w.name: {c: [] for c in CONTROLS} for w in workers}
-    for i, case in enumerate(cases):
-        if i % CONTROL_EVERY == 0:
-            for w in workers:
-                for c, found in controls[w.name].items():
-                    found.append(turns.control(w, c))
-        answers = {w.name: w.make(case) for w in workers}
-        ready = [w for w in workers if "ready" in answers[w.name]]
-        times, _ = turns.drive(ready)
-        first = next((a for a in answers.values() if "ready" in a), {"bytes": 0, "digest": []})
-        row = {
-            "op": case.op, "direction": case.direction, "size": case.size, "flops": case.flops, "bytes": first["bytes"],
-            "differ": [n for n in times if not agree(answers[n]["digest"], first["digest"])],
-            "missing": {n: a["missing"] for n, a in answers.items() if "missing" in a},
-            "contenders": {n: statistics(t) for n, t in times.items()},
-        }  # fmt: skip
-        run["rows"].append(row)
-        say(compare.kernel_line(row))
-    run["control"] = {n: {c: statistics(t) for c, t in of.items()} for n, of in controls.items()}
     run["versions"] = {w.name: w.ask("facts") for w in workers}
+    controls: dict[str, dict[str, list[float]]] = {w.name: {c: [] for c in CONTROLS} for w in workers}
+    with until_interrupted(say):
+        for i, case in enumerate(cases):
+            if i % CONTROL_EVERY == 0:
+                for w in workers:
+                    for c, found in controls[w.name].items():
+                        found.append(turns.control(w, c))
+            run["rows"].append(one_kernel(case, workers, turns))
+            say(compare.kernel_line(run["rows"][-1]))
+    run["control"] = {n: {c: statistics(t) for c, t in of.items()} for n, of in controls.items()}
     for w in workers:
         w.close()
     return end(run, turns)
+
+
+def one_kernel(case: KernelCase, workers: Sequence[Any], turns: Turns) -> dict[str, Any]:
+    answers = {w.name: w.make(case) for w in workers}
+    times, _ = turns.drive([w for w in workers if "ready" in answers[w.name]])
+    first = next((a for a in answers.values() if "ready" in a), {"bytes": 0, "digest": []})
+    return {
+        "op": case.op, "direction": case.direction, "size": case.size, "flops": case.flops, "bytes": first["bytes"],
+        "differ": [n for n in times if not agree(answers[n]["digest"], first["digest"])],
+        "missing": {n: a["missing"] for n, a in answers.items() if "missing" in a},
+        "contenders": {n: statistics(t) for n, t in times.items()},
+    }  # fmt: skip
+
+
+@contextmanager
+def until_interrupted(say: Say) -> Iterator[None]:
+    """Ctrl-C, or a polite kill, ends the measuring; what has been measured is reported and kept."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("interrupted: what follows is of the cases that were complete")
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def agree(a: list[float], b: list[float], share: float = 1e-2) -> bool:
@@ -161,12 +178,13 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m benchmar
         p.exit(2, f"bench: there is no case '{unknown[0]}'; choose of {', '.join([*CASES, *KINDS])}\n")
     if args.cases and args.cases[0] in KINDS:
         cases = list(every_case(args.cases[0], args.ops, [int(s) for s in args.sizes], args.directions))
-        turns = Turns(**{"rounds": 4, "timings": 2, "seconds": 0.012, "budget": 0.3, "idle_limit": 0.2, **given})
+        turns = Turns(**{"rounds": 4, "timings": 2, "seconds": 0.012, "budget": 0.3, "idle_limit": 0.05, **given})
         run = kernels(cases, args.contenders or KERNEL_CONTENDERS, pythons, turns)
     else:
         run = steps(args.cases or list(CASES), args.contenders or list(CONTENDERS), pythons, Turns(**given))
     print(compare.markdown(run))
     if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(run, indent=1) + "\n")
 
 

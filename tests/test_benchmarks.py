@@ -194,6 +194,26 @@ def test_pictures_are_drawn(quick, said, tmp_path, make):
     assert picture.read_text().count("<path") > 10
 
 
+def test_an_interrupted_run_keeps_what_it_has(quick, said, monkeypatch):
+    monkeypatch.setattr(run, "one_kernel", lambda *a, real=run.one_kernel: real(*a) if len(said) < 3 else stop())
+
+    def stop():
+        raise KeyboardInterrupt
+
+    _, result = kernel_run(said)
+    assert len(result["rows"]) == 3 and said[3].startswith("interrupted") and "| 1e2 |" in compare.markdown(result)
+
+
+@pytest.mark.parametrize("name", ["steps", "kernels"])
+def test_the_page_is_what_its_results_say(name):
+    file = machine.ROOT / "benchmarks" / "results" / f"{name}.json"
+    if not file.exists():
+        pytest.skip("not measured yet")
+    page = (machine.ROOT / "docs" / "performance.md").read_text()
+    text = compare.markdown(json.loads(file.read_text()))
+    assert compare.into(page, name, text) == page, f"python -m benchmarks.compare {file} --into docs/performance.md"
+
+
 # ------------------------------------------------------------------------------------------------ the cases
 def test_every_op_is_a_case_or_excluded():
     cases = list(kernels.every_case(sizes=[100]))
