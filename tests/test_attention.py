@@ -158,3 +158,17 @@ def test_a_learnt_bias_gets_the_gradient_of_the_scores():
         *map(Tensor, (q, k, v)), None, composed, causal=False, scale=None, rate=0.0, seed=0, stream=0
     ).backward(g)
     np.testing.assert_allclose(bias.grad.numpy(), composed.grad.numpy(), rtol=1e-11)
+
+
+def test_nan_stays_where_it_is():
+    rng = np.random.default_rng(11)
+    q, k, v = (rng.normal(size=(2, 5, 1, 20)).astype(np.float32) for _ in range(3))
+    q[0, 2, 0, 3] = np.nan
+    y = ops.attention(q, k, v).numpy()
+    assert np.isnan(y[0, 2]).all()
+    assert np.isfinite(np.delete(y[0], 2, 0)).all()
+    assert np.isfinite(y[1]).all()
+    k[1, 4, 0, 0] = np.nan
+    y = ops.attention(np.nan_to_num(q), k, v, causal=True).numpy()
+    assert np.isfinite(y[1, :4]).all()
+    assert np.isnan(y[1, 4]).all()

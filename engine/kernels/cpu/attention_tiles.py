@@ -27,7 +27,7 @@ import numpy as np
 from .jit import array_at, device, kernel, number_at, real_at, stack, view
 from .microkernel import make
 from .random import fill_words
-from .vector import exp, fill, larger, largest, load, log, store, total
+from .vector import exp_down, fill, larger, largest, load, log, store, total
 
 SIZE = 4
 L = 16  # lanes of a vector of float32
@@ -229,11 +229,11 @@ def attend(block, part):  # type: ignore[no-untyped-def]
             shifts, scales = fill(shift, one), fill(scale_r, one)
             weights = fill(np.float32(0), one)
             for j in range(0, here, L):
-                p = exp(load(row + j * SIZE, np.float32) * scales - shifts)
+                p = exp_down(load(row + j * SIZE, np.float32) * scales - shifts)
                 weights = weights + p
                 store(row + j * SIZE, p * load(kept + j * SIZE, np.float32))
             if peak > before and j0 > 0:
-                shrink = largest(exp(fill(before - shift, one)))
+                shrink = largest(exp_down(fill(before - shift, one)))
                 sums[r] = sums[r] * shrink
                 times(y + r * y_step, e, shrink)
             sums[r] = sums[r] + total(weights)
@@ -315,7 +315,7 @@ def pull(block, part):  # type: ignore[no-untyped-def]
                 D = fill(dot(g + r * y_step, y + r * y_step, e), one)
                 shifts, outer = fill(denominator[r], one), fill(scale, one)
                 for j in range(0, here * SIZE, L * SIZE):
-                    p = exp(load(row + j, np.float32) * scales - shifts)
+                    p = exp_down(load(row + j, np.float32) * scales - shifts)
                     keep = load(kept + j, np.float32)
                     store(row + j, p * keep)
                     store(row_bar + j, p * (load(row_bar + j, np.float32) * keep - D) * outer)
