@@ -45,7 +45,12 @@ from .autograd import (
     value_and_grad as value_and_grad,
     vjp as vjp,
 )
-from .backends import get_backend as get_backend
+from .backends import (
+    empty_cache as empty_cache,
+    get_backend as get_backend,
+    get_num_threads as get_num_threads,
+    set_num_threads as set_num_threads,
+)
 from .dtypes import (
     bool_ as bool_,
     default_dtype as default_dtype,

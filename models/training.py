@@ -77,19 +77,29 @@ class Trainer:
         self.objective = Objective(loss, loss_weights, metrics, weighted_metrics)
         self._resume = self._prepared = None
 
-    def warmup(self, batch_size: int = 32) -> None:
-        """Compile what the first step would: takes one on zeros, with a copy of the model. For timings."""
+    def warmup(self, batch_size: int = 32, verbose: int | str = "auto") -> None:
+        """Compile what the first step would, by taking one on zeros with a copy of the model: so that timings, and the
+        first batch, don't wait for it. What was compiled once is kept on disk. Says how long it took, unless verbose=0.
+        """
         self._compiled("warmup")
         shapes = self.input_shapes
         if shapes is None:
             raise NotBuiltError("warmup: the model's input shape is not known yet: call build(input_shape) first")
         zeros = [np.zeros((batch_size, *(n or 1 for n in shape[1:])), self.dtype) for shape in shapes]
-        twin = copy.deepcopy(self)
-        with training_mode(True):
-            outputs = twin._forward(zeros)
-        functools.reduce(operator.add, [(y * y).sum() for y in outputs]).backward()
-        twin.optimizer.build(twin.optimizer.params or twin.parameters())
-        twin.optimizer.step()
+        twin, progress = copy.deepcopy(self), Progress(verbose)
+        progress.start("Warm-up", 3)
+        try:
+            with training_mode(True):
+                outputs = twin._forward(zeros)
+            progress.step(dict)
+            functools.reduce(operator.add, [(y * y).sum() for y in outputs]).backward()
+            progress.step(dict)
+            twin.optimizer.build(twin.optimizer.params or twin.parameters())
+            twin.optimizer.step()
+            progress.step(dict)
+        finally:
+            progress.close()
+        progress.stop({})
 
     # --- training ------------------------------------------------------------------------------------------------
     def fit(
