@@ -14,6 +14,7 @@ from engine.errors import ArgumentError, ShapeError
 from engine.gradcheck import gradcheck
 from engine.parameter import training_mode
 from layers import KeyValueCache, MultiHeadAttention, RotaryEmbedding, TransformerDecoder, TransformerEncoder
+from models import Model, Sequential, load_model
 
 
 def numbers(*shape, seed=0):
@@ -254,3 +255,21 @@ def test_blocks_can_be_held_before_they_are_built_and_written_down():
     close(twin(numbers(1, 3, 8)), block(numbers(1, 3, 8)))
     with pytest.raises(ArgumentError, match="normalization is one of layer, rms, got 'batch'"):
         TransformerEncoder(16, 2, normalization="batch")
+
+
+def test_blocks_stand_in_models_of_either_kind_and_are_saved(tmp_path):
+    ids, y = np.random.default_rng(0).integers(0, 11, (12, 6)), np.arange(12) % 2
+    stack = Sequential([
+        layers.Embedding(11, 8, mask_zero=True), TransformerEncoder(16, 2, dropout=0.1, rotary=RotaryEmbedding()),
+        TransformerDecoder(16, 2, normalization="rms", feed_forward="swiglu"), layers.Flatten(), layers.Dense(2),
+    ], seed=1)  # fmt: skip
+    x, memory = layers.Input((5, 8)), layers.Input((7, 6))
+    graph = Model([x, memory], TransformerDecoder(16, 2)(x, memory), seed=1)
+    for model, inputs, target in (
+        (stack, ids, np.eye(2)[y]), (graph, [numbers(12, 5, 8), numbers(12, 7, 6)], numbers(12, 5, 8)),
+    ):  # fmt: skip
+        model.compile("adam", "mse")
+        model.fit(inputs, target, verbose=0)
+        model.save(tmp_path / "model.safetensors")
+        again = load_model(tmp_path / "model.safetensors")
+        np.testing.assert_array_equal(again.predict(inputs), model.predict(inputs))
