@@ -33,7 +33,7 @@ class UnaryOp(ElementwiseOp):
 
     def __call__(self, x: Any = MISSING, /, *rest: Any, **params: Any) -> Tensor:
         run, now = self._kernel.direct, mode()
-        if run is not None and isinstance(x, Tensor) and now <= RECORDING and not rest and not params:
+        if run is not None and self.plain and isinstance(x, Tensor) and now <= RECORDING and not rest and not params:
             a = x.data
             if type(a) is ndarray and a.dtype is float32 and a.size < SMALL and a.ndim:
                 y = run(a)
@@ -60,7 +60,7 @@ class BinaryOp(ElementwiseOp):
 
     def __call__(self, x1: Any = MISSING, x2: Any = MISSING, /, *rest: Any, **params: Any) -> Tensor:
         run, now = self._kernel.direct, mode()
-        if run is not None and now <= RECORDING and not rest and not params:
+        if run is not None and self.plain and now <= RECORDING and not rest and not params:
             a, a_wanted = (x1.data, x1.requires_grad) if isinstance(x1, Tensor) else (x1, False)
             b, b_wanted = (x2.data, x2.requires_grad) if isinstance(x2, Tensor) else (x2, False)
             if (

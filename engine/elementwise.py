@@ -74,9 +74,10 @@ class ElementwiseOp(Op):
         super().__init__(name, note, None)
         self.inputs, self.params, self.result, self.atom, self.condition = inputs, params, result, atom, condition
         self.differentiable = any(v is not None for v in atom.vjp)
-        self.plain = result not in ("bool", "integer") and not condition  # dtypes need no thought if all are one float
+        self.plain = result != "integer" and not condition and not params  # dtypes need no thought if all are one float
         self._forward_kernels: dict[str, Callable[..., Any]] = {}
-        self._kernel: Any = Given(None)  # the CPU's, for the short way of `arity.py`
+        self._kernel: Any = Given(None)  # the CPU's, for the short ways
+        self._as_they_are: set[tuple[Any, ...]] = set()  # dtypes of inputs that need no promotion, met before
         self._pulls: dict[str, list[Pull | None]] = {}  # by device
 
     # -- the formulas, traced when first wanted
@@ -128,13 +129,36 @@ class ElementwiseOp(Op):
     def __call__(self, *args: Any, **params: Any) -> Tensor:
         if params or self.params or len(args) != len(self.inputs):
             args, params = self._bind(args, params)
-        if any(type(a) is Sym for a in args):
-            return expr.make(self.name, *args, *params.values())  # type: ignore[return-value]
-        if any(a is None for a in args):
-            raise DTypeError(f"{self.name}: an input is None; give a tensor, an array or a number")
-        arrays, tensors, device, wanted = unwrap(self.name, args)
-        arrays = self._promoted(arrays, device)
-        y = self._computed(arrays, params, device)
+        arrays: list[Any] = []
+        tensors: list[Tensor | None] = []
+        kinds: list[Any] = []
+        wanted, run = False, None
+        for a in args:
+            if isinstance(a, Tensor):
+                arrays.append(a.data)
+                tensors.append(a)
+                kinds.append(a.data.dtype)
+                wanted = wanted or a.requires_grad
+            else:
+                arrays.append(a)
+                tensors.append(None)
+                kinds.append(type(a))
+        key = tuple(kinds)
+        if key in self._as_they_are:
+            run = self._kernel.small(key, [*arrays, *params.values()])
+        if run is not None:
+            y = self._explaining(run, arrays, params)
+        else:
+            if any(type(a) is Sym for a in args):
+                return expr.make(self.name, *args, *params.values())  # type: ignore[return-value]
+            if any(a is None for a in args):
+                raise DTypeError(f"{self.name}: an input is None; give a tensor, an array or a number")
+            given = arrays
+            arrays, tensors, device, wanted = unwrap(self.name, args)
+            arrays = self._promoted(arrays, device)
+            y = self._explaining(self._kernel_on(device), arrays, params)
+            if device == "cpu" and all(a is b for a, b in zip(given, arrays, strict=True)):
+                self._as_they_are.add(key)
         now = mode()
         if now & ANOMALY:
             check_finite_step(self.name, "forward", y)
@@ -142,15 +166,18 @@ class ElementwiseOp(Op):
             return record(self, y, None, arrays, tensors, params, self.keep, self.keep_y)
         return Tensor(y)
 
-    def _computed(self, arrays: list[Any], params: dict[str, Any], device: str) -> Any:
-        """The result by this device's kernel."""
+    def _kernel_on(self, device: str) -> Any:
         kernel = self._forward_kernels.get(device)
         if kernel is None:
             kernel = self._forward_kernels[device] = get_backend(device).compile(self.forward)
-            if self.plain and not self.params:
+            if device == "cpu":
                 self._kernel = kernel
+        return kernel
+
+    def _explaining(self, run: Callable[..., Any], arrays: list[Any], params: dict[str, Any]) -> Any:
+        """run(...), what goes wrong in the op's words."""
         try:
-            return kernel(*arrays, *params.values())
+            return run(*arrays, *params.values())
         except ValueError as problem:
             raise self._explained(problem, arrays) from None
         except OverflowError as problem:

@@ -89,6 +89,7 @@ def using(lowering: str) -> Iterator[None]:
 def _settle() -> None:
     for kernel in _kernels:
         kernel.direct = kernel._lanes.get(kernel._floats) if _lowering == "lanes" else None
+        kernel._small.clear()
 
 
 _kernels: weakref.WeakSet[Elementwise] = weakref.WeakSet()
@@ -109,6 +110,7 @@ class Elementwise:
         self._lanes: dict[tuple[bool, ...], Callable[..., Any] | None] = {}  # by which inputs are truth values
         self._floats = (False,) * len(formula.inputs)
         self.direct: Callable[..., Any] | None = None  # of these, the one for inputs that are all float32
+        self._small: dict[tuple[Any, ...], Callable[..., Any]] = {}  # by dtypes
         _kernels.add(self)
 
     def __call__(self, *xs: Any) -> Any:
@@ -122,6 +124,17 @@ class Elementwise:
         kinds = run.types[0].partition("->")[2]
         out = tuple([buffers.empty(shape, bool_ if kind == "?" else float32) for kind in kinds])
         return run(*xs, out=out)
+
+    def small(self, key: tuple[Any, ...], xs: Sequence[Any]) -> Callable[..., Any] | None:
+        """The function for small arrays of these dtypes (`key`), found once; None where one of xs is not small."""
+        for x in xs:
+            if type(x) is ndarray and x.size >= SMALL:
+                return None
+        run = self._small.get(key)
+        if run is None:
+            found = self.lanes(xs) or self.numpy(xs)
+            run = self._small[key] = lambda *xs: _as_arrays(found(*xs))
+        return run
 
     def lanes(self, xs: Sequence[Any]) -> Any:
         """The formula in SIMD lanes, if these inputs are float32, truth values and Python scalars."""
