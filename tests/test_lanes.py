@@ -29,7 +29,7 @@ lane_cache = pytest.importorskip("engine.kernels.cpu.lane_cache")
 if not lane_cache.enabled():
     pytest.skip("machine code is switched off here", allow_module_level=True)
 
-from engine.kernels.cpu import lane_circle, lane_loop, lane_math, lane_ufunc, lanes  # noqa: E402
+from engine.kernels.cpu import lane_circle, lane_loop, lane_math, lane_rows, lane_ufunc, lanes  # noqa: E402
 
 inf, nan = np.inf, np.nan
 TINY = np.finfo(np.float32).tiny
@@ -290,6 +290,49 @@ def test_a_large_broadcast_and_a_large_stride():
     check_hard(row > 0, a[:, ::2], column)
     check_hard(column > 0, a[:, :400], row)
     check_hard(np.array(True), a[:, :400].T, column[:, 0])
+
+
+LAYOUTS = {
+    "row": lambda x: (x, x[0]),
+    "column": lambda x: (x, x[:, :1]),
+    "outer": lambda x: (x[:, :1], x[0]),
+    "slice": lambda x: (x[:, 3:-5], x[1:, 4:-4][:1]),
+    "transposed": lambda x: (x.T, x[:, 0]),
+    "strided": lambda x: (x[::2, ::3], 2.5),
+    "image": lambda x: (x[:399].reshape(19, 3, 7, -1), x[0, :600]),
+    "channels": lambda x: (x[:399].reshape(19, 3, 7, -1), x[:3, :1, None]),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_rows_are_shared_by_the_cores(layout):
+    from engine.kernels.cpu import threads
+
+    x = np.random.default_rng(0).standard_normal((400, 600)).astype(np.float32)
+    formula = Formula.trace(lambda a, b: (make("exp", a) * b, a < b))
+    kernel = Elementwise(formula)
+    a, b = LAYOUTS[layout](x)
+    before = threads.get_num_threads()
+    try:
+        results = []
+        for n in range(1, threads.MAX_THREADS + 1):
+            threads.set_num_threads(n)
+            results.append(kernel(a, b))
+    finally:
+        threads.set_num_threads(before)
+    for y, z in results:
+        np.testing.assert_allclose(y, np.exp(a) * np.float32(b), rtol=1e-6)
+        np.testing.assert_array_equal(z, a < b)
+        np.testing.assert_array_equal(y, results[0][0])
+
+
+def test_which_layouts_are_rows():
+    x = np.zeros((6, 4, 5), np.float32)
+    merged = [
+        lane_rows._merged(x.shape, [np.broadcast_to(o, x.shape).strides for o in (other, x)])
+        for other in (x, x[0], x[0, 0], x[:, :1, :1], x[:, :1])
+    ]
+    assert [m and m[0] for m in merged] == [None, (6, 20), (24, 5), (6, 20), None]
 
 
 def test_in_place():

@@ -76,7 +76,7 @@ def using(lowering: str) -> Iterator[None]:
     """`with using("numpy"):` formulas run as whole-array operations of NumPy; "lanes": in SIMD lanes where they can."""
     global _lowering
     if lowering not in ("lanes", "numpy"):
-        raise ArgumentError(f"using: lowering is '{lowering}'; choose \"lanes\" or \"numpy\"")
+        raise ArgumentError(f'using: lowering is \'{lowering}\'; choose "lanes" or "numpy"')
     before, _lowering = _lowering, lowering
     _settle()
     try:
@@ -123,6 +123,9 @@ class Elementwise:
             return _as_arrays(run(*xs))
         kinds = run.types[0].partition("->")[2]
         out = tuple([buffers.empty(shape, bool_ if kind == "?" else float32) for kind in kinds])
+        whole = all(type(x) is not ndarray or (x.shape == shape and x.flags.c_contiguous) for x in xs)
+        if not whole and _in_rows(run, xs, out):
+            return out[0] if len(out) == 1 else out
         return run(*xs, out=out)
 
     def small(self, key: tuple[Any, ...], xs: Sequence[Any]) -> Callable[..., Any] | None:
@@ -178,6 +181,14 @@ class Elementwise:
         if type(y) is tuple:
             return tuple([part if part.dtype == bool_ else part.astype(dtype) for part in y])
         return y if y.dtype == bool_ else y.astype(dtype)
+
+
+def _in_rows(run: Any, xs: Sequence[Any], out: Sequence[Array]) -> bool:
+    """Compute the rows of a broadcast on several cores: NumPy would hand them out one by one. False: not done."""
+    from ..kernels.cpu import lane_cache
+
+    gather_team()
+    return lane_cache.share_rows(run, xs, out)
 
 
 def _as_arrays(y: Any) -> Any:

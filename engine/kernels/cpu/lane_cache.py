@@ -27,9 +27,9 @@ from llvmlite import ir
 from engine.expr import topological
 from engine.formula import Formula
 
-from . import lane_loop, lanes
+from . import lane_loop, lane_rows, lanes
 from .lane_span import span
-from .lane_ufunc import ufunc
+from .lane_ufunc import span_of, ufunc
 from .lane_words import LIBM
 
 Key = tuple[str, tuple[bool, ...]]  # a formula and which of its inputs are truth values
@@ -132,8 +132,18 @@ def _loop() -> int:
     with _lock:
         module = _module()
         lane_loop.loops(module)
+        lane_rows.rows(module)
         _link(_kept("loop", lambda: module))
         return int(_engine().get_function_address("lane_loop"))
+
+
+def share_rows(run: np.ufunc, xs: Sequence[Any], out: Sequence[Any]) -> bool:
+    """run(*xs, out=out), its rows shared by several cores; False where there is nothing to share."""
+    found = span_of(run)
+    if found is None:
+        return False
+    span, flush = found
+    return lane_rows.share((span, int(_engine().get_function_address("lane_rows")), flush), xs, out)
 
 
 def _load(work: Sequence[tuple[Key, Formula]]) -> None:

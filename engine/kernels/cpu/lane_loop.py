@@ -32,7 +32,7 @@ def loops(module: ir.Module) -> None:
     n = load(b, dimensions, I64)
     span_address, team, flush, parallel_from = (load(b, b.add(data, I64(8 * k)), I64) for k in range(4))
     parallel_for, threads = load(b, team, I64), load(b, b.add(team, I64(8)), I64)
-    state = _enter(b, flush)
+    state = enter(b, flush)
     long = b.icmp_signed(">=", n, parallel_from)
     with b.if_else(b.and_(long, b.icmp_signed("!=", parallel_for, I64(0)))) as (shared, alone):
         with shared:
@@ -41,17 +41,17 @@ def loops(module: ir.Module) -> None:
             store(b, threads, shape)
             store(b, I64(0), b.add(shape, I64(8)))
             work, none, many = b.ptrtoint(share, I64), I64(0), b.trunc(threads, I32)
-            _call(b, parallel_for, [work, none, shape, none, job_address, none, none, many])
+            call(b, parallel_for, [work, none, shape, none, job_address, none, none, many])
         with alone:
-            _call(b, span_address, [args, steps, I64(0), n])
-    _leave(b, state)
+            call(b, span_address, [args, steps, I64(0), n])
+    leave(b, state)
     b.ret_void()
 
 
 def _write_share(b: ir.IRBuilder, job: Any) -> None:
     """What each thread of the team does: take the next chunk until none is left."""
     span_address, args, steps, n, _, flush = (load(b, b.add(job, I64(8 * k)), I64) for k in range(6))
-    state = _enter(b, flush)
+    state = enter(b, flush)
     take, work, end = (b.append_basic_block(s) for s in ("take", "work", "end"))
     b.branch(take)
     b.position_at_end(take)
@@ -59,19 +59,19 @@ def _write_share(b: ir.IRBuilder, job: Any) -> None:
     b.cbranch(b.icmp_signed("<", start, n), work, end)
     b.position_at_end(work)
     rest = b.sub(n, start)
-    _call(b, span_address, [args, steps, start, b.select(b.icmp_signed("<", rest, I64(CHUNK)), rest, I64(CHUNK))])
+    call(b, span_address, [args, steps, start, b.select(b.icmp_signed("<", rest, I64(CHUNK)), rest, I64(CHUNK))])
     b.branch(take)
     b.position_at_end(end)
-    _leave(b, state)
+    leave(b, state)
     b.ret_void()
 
 
-def _call(b: ir.IRBuilder, address: Any, args: Sequence[Any]) -> None:
+def call(b: ir.IRBuilder, address: Any, args: Sequence[Any]) -> None:
     kind = ir.FunctionType(ir.VoidType(), [a.type for a in args])
     b.call(b.inttoptr(address, kind.as_pointer()), args)
 
 
-def _enter(b: ir.IRBuilder, flush: Any) -> Any:
+def enter(b: ir.IRBuilder, flush: Any) -> Any:
     """The control register as it was; subnormal numbers count as 0 from here if `flush` is not 0."""
     if not CONTROL:
         return None
@@ -85,7 +85,7 @@ def _enter(b: ir.IRBuilder, flush: Any) -> Any:
     return slot
 
 
-def _leave(b: ir.IRBuilder, state: Any) -> None:
+def leave(b: ir.IRBuilder, state: Any) -> None:
     if state is not None:
         _control(b, "ld", state)
 

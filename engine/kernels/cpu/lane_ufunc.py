@@ -23,6 +23,7 @@ PARALLEL_WORK = 1 << 21  # elements times instructions: 40 us of one core, the p
 
 _team = (ctypes.c_int64 * 2)(0, 1)  # address of numba_parallel_for (0: work alone), threads
 _alive: list[Any] = []  # a ufunc borrows what it is made from
+_spans: dict[Any, tuple[int, bool]] = {}  # ufunc -> its span, and whether it flushes
 
 
 def parallel_from(words: int) -> int:
@@ -39,7 +40,18 @@ def ufunc(
     kinds = bytes(BOOL if truth else FLOAT for truth in (*truths, *results))
     _alive.append((data, functions, datas, kinds))
     made: np.ufunc = _maker()(functions, datas, kinds, 1, len(truths), len(results), -1, b"formula", b"", 0)
+    _spans[made] = span, flush
     return made
+
+
+def span_of(made: Any) -> tuple[int, bool] | None:
+    """The address of a ufunc's span, and whether it flushes subnormal numbers to 0; None: it is no ufunc of ours."""
+    return _spans.get(made)
+
+
+def team() -> tuple[int, int]:
+    """The address of numba_parallel_for, or 0: work alone; and how many threads there are."""
+    return _team[0], _team[1]
 
 
 @functools.cache

@@ -1,0 +1,101 @@
+"""Many rows at once: a bias added to a matrix, a column that scales it, a slice of something larger.
+
+NumPy's loops meet one row after the other, which are too short to be shared by several cores. Where operands are rows
+of a matrix, the rows themselves are shared:
+
+    for each row, taken from a common counter:
+        for each operand: its address = base + row * row step
+        the span of the row
+"""
+
+from __future__ import annotations
+
+import ctypes
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from .lane_ir import I64, counting, load, looping, store, variable
+from .lane_loop import call, enter, leave
+from .lane_ufunc import CHUNK, team
+
+MOST = 16  # operands
+Array = np.ndarray[Any, Any]
+
+
+def rows(module: ir.Module) -> None:
+    """Add `void lane_rows(_, _, _, job)`: what each thread does. The form is that of Numba's parallel loops.
+
+    A job is (span, inner steps, row length, rows, the next row, rows to take at a time, flush?, operands), and then
+    the bases and the row steps of the operands.
+    """
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * 4), "lane_rows")
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    job = function.args[3]
+    span, steps, n, count, _, at_a_time, flush, operands = (load(b, b.add(job, I64(8 * k)), I64) for k in range(8))
+    here = b.ptrtoint(b.alloca(ir.ArrayType(I64, MOST)), I64)
+    bases = b.add(job, I64(64))
+    row_steps = b.add(bases, b.mul(I64(8), operands))
+    state = enter(b, flush)
+    counter = b.inttoptr(b.add(job, I64(32)), I64.as_pointer())
+    first = variable(b, b.atomic_rmw("add", counter, at_a_time, "monotonic"))
+    with looping(b, lambda: b.icmp_signed("<", first.get(), count)):
+        left = b.sub(count, first.get())
+        taken = b.select(b.icmp_signed("<", left, at_a_time), left, at_a_time)
+        with counting(b, taken, 1) as (i,):
+            row = b.add(first.get(), i)
+            places = (bases, I64(8)), (row_steps, I64(8)), (here, I64(8))
+            with counting(b, operands, 1, *places) as (_, base, step, place):
+                store(b, b.add(load(b, base, I64), b.mul(row, load(b, step, I64))), place)
+            call(b, span, [here, steps, I64(0), n])
+        first.set(b.atomic_rmw("add", counter, at_a_time, "monotonic"))
+    leave(b, state)
+    b.ret_void()
+
+
+def share(kernel: tuple[int, int, bool], xs: Sequence[Any], out: Sequence[Array]) -> bool:
+    """Compute (span, the address of `lane_rows`, flush?) on xs into fresh contiguous arrays; False: not rows, or alone.
+
+    The result's axes are merged wherever every operand steps through two of them as through one; two must be left.
+    """
+    parallel_for, threads = team()
+    shape = out[0].shape
+    if not parallel_for or len(xs) + len(out) > MOST:
+        return False
+    given = [x if isinstance(x, np.ndarray) else np.asarray(x, np.float32) for x in xs]
+    operands = [*(np.broadcast_to(x, shape) for x in given), *out]
+    merged = _merged(shape, [x.strides for x in operands])
+    if merged is None:
+        return False
+    (count, n), strides = merged
+    at_a_time = max(1, CHUNK // n)
+    if count <= at_a_time:
+        return False
+    steps = array("q", [s[1] for s in strides])
+    head = [kernel[0], steps.buffer_info()[0], n, count, 0, at_a_time, kernel[2], len(operands)]
+    job = array("q", [*head, *(x.ctypes.data for x in operands), *(s[0] for s in strides)])
+    dimensions = array("q", (threads, 0))
+    run = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 7, ctypes.c_int)(parallel_for)
+    run(kernel[1], 0, dimensions.buffer_info()[0], 0, job.buffer_info()[0], 0, 0, threads)
+    return True
+
+
+def _merged(
+    shape: Sequence[int], strides: Sequence[Sequence[int]]
+) -> tuple[tuple[int, int], list[tuple[int, int]]] | None:
+    """The shape as (rows, row length), and each operand's two steps; None if it takes fewer or more axes than two."""
+    axes: list[tuple[int, tuple[int, ...]]] = []  # from the last to the first: (length, each operand's step)
+    for length, *steps in reversed(list(zip(shape, *strides, strict=True))):
+        if length == 1:
+            continue
+        if axes and all(s == axes[-1][0] * inner for s, inner in zip(steps, axes[-1][1], strict=True)):
+            axes[-1] = axes[-1][0] * length, axes[-1][1]
+        else:
+            axes.append((length, tuple(steps)))
+    if len(axes) != 2:
+        return None
+    (n, inner), (count, outer) = axes
+    return (count, n), list(zip(outer, inner, strict=True))
