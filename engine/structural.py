@@ -133,8 +133,10 @@ class StructuralOp(Op):
         names = self._input_names(len(arrays))
         dtype = None
         for a, n in zip(arrays, names, strict=True):  # the usual case: arrays of one float dtype, and nothing to do
+            if isinstance(a, (float, int)):
+                break
             if a is not None and n not in self.indices:
-                if isinstance(a, (float, int)) or (dtype is not None and a.dtype != dtype):
+                if dtype is not None and a.dtype != dtype:
                     break
                 dtype = a.dtype
         else:
