@@ -31,7 +31,7 @@ class Operand:
         return f"{self.name}:({','.join(((self.batch,) if self.batch else ()) + self.axes)})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one object for each op: it is looked up by identity at each call
 class Signature:
     """The parsed shape string of an op."""
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from engine import changes
 from engine.backends import Array, backend_of
 from engine.dtypes import float32, is_half
 from engine.errors import GradientError
@@ -71,9 +72,10 @@ class Arena:
                 stretches.append((slice(before.start, segment.stop), [*parts, g.reshape(-1)]))
             else:
                 stretches.append((segment, [g.reshape(-1)]))
-            p.mark_changed()
+            p.storage.version += 1
         for stretch, parts in stretches:
             np.concatenate(parts, out=self.grad[stretch])
+            changes.mark(self.data[stretch])
         return [stretch for stretch, _ in stretches]
 
 

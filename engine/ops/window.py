@@ -39,20 +39,18 @@ def window(op: str, image: Any, size: Any, stride: Any = 1, padding: Any = "vali
 
     Raises ArgumentError for a stride, dilation or padding that is none, ShapeError where no window fits.
     """
-    if isinstance(padding, list):
-        padding = tuple(tuple(side) if isinstance(side, list) else side for side in padding)
-    return _window(
-        op,
-        tuple(image),
-        _pair(op, "window", size),
-        _pair(op, "stride", stride),
-        padding,
-        _pair(op, "dilation", dilation),
-    )
+    return _window(op, *map(_hashable, (image, size, stride, padding, dilation)))
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
 @lru_cache(maxsize=1024)
-def _window(op: str, image: Pair, size: Pair, stride: Pair, padding: Any, dilation: Pair) -> Window:
+def _window(op: str, image: Any, size: Any, stride: Any, padding: Any, dilation: Any) -> Window:
+    size, stride, dilation = (
+        _pair(op, what, value) for what, value in (("window", size), ("stride", stride), ("dilation", dilation))
+    )
     sides, out = [], []
     for axis, (n, k, s, d) in enumerate(zip(image, size, stride, dilation, strict=True)):
         reach = d * (k - 1) + 1  # elements from the first to the last that one window covers

@@ -29,7 +29,8 @@ LINE = 64  # bytes of a cache line
 
 def empty(shape: Any, dtype: Any) -> Array:
     """An array of any values, C-contiguous: np.empty(shape, dtype)."""
-    dtype = np.dtype(dtype)
+    if type(dtype) is type:  # np.float32 and the like
+        dtype = np.dtype(dtype)
     nbytes = (shape if isinstance(shape, int) else math.prod(shape)) * dtype.itemsize
     if nbytes < LEAST:
         return np.empty(shape, dtype)
