@@ -64,7 +64,7 @@ def words(size: int) -> Words:
                     best = load(corner + ((u0 * W_ + v0) * C_ + c) * size, dtype)
                     number = fill_integers(u0 * kw + v0, best)
                     for u in range(u0, u1):
-                        for v in range(v0, v1):
+                        for v in range(v0 + 1 if u == u0 else v0, v1):
                             value = load(corner + ((u * W_ + v) * C_ + c) * size, dtype)
                             better = beats(value, best)
                             best = choose(better, value, best)
@@ -74,7 +74,7 @@ def words(size: int) -> Words:
                 for c in range(C_ - C_ % L, C_):
                     one, at = view(corner + ((u0 * W_ + v0) * C_ + c) * size, 1, dtype)[0], u0 * kw + v0
                     for u in range(u0, u1):
-                        for v in range(v0, v1):
+                        for v in range(v0 + 1 if u == u0 else v0, v1):
                             other = view(corner + ((u * W_ + v) * C_ + c) * size, 1, dtype)[0]
                             if other > one or (other != other and one == one):
                                 one, at = other, u * kw + v
