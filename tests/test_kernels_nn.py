@@ -55,6 +55,8 @@ def test_softmax_rows_are_their_contract(rows, n, masked, seed):
     close(softmax.log_softmax(x, 1), softmax.plain_log_softmax(*wide(x), 1), np.float32, 30)
     g, p = numbers(rng, x.shape), numbers(rng, x.shape)
     close(softmax.softmax_gradient(g, p, 1), softmax.plain_softmax_gradient(*wide(g, p), 1), np.float32, 10 * n)
+    got = softmax.log_softmax_gradient(g, -np.abs(p), 1)
+    close(got, softmax.plain_log_softmax_gradient(*wide(g, -np.abs(p)), 1), np.float32, 10 * n)
 
 
 def test_a_masked_row_has_no_probabilities_and_passes_no_gradient():
@@ -186,6 +188,19 @@ def test_a_window_that_does_not_fit_is_refused():
 
 
 # ------------------------------------------------------------------------------------------------ normalisation
+@given(st.integers(1, 60), lengths, dtypes, seeds)
+def test_a_mean_that_does_not_count_is_zero(rows, n, dtype, seed):
+    rng = np.random.default_rng(seed)
+    x, g, gamma = numbers(rng, (rows, n), dtype), numbers(rng, (rows, n), dtype), numbers(rng, n, dtype)
+    y, statistics = norm.layer_norm(x, gamma, None, (1,), 1e-2, False)
+    want, statistics64 = norm.plain_layer_norm(*wide(x, gamma), None, (1,), 1e-2, False)
+    close(y, want, dtype, 100)
+    got = norm.layer_norm_gradient(g, x, gamma, statistics, (1,), (True, True, False), False)
+    want = norm.plain_gradient(*wide(g, x, gamma), statistics64, (1,), (0,), (True, True, False), False)
+    for a, b in zip(got[:2], want[:2], strict=True):
+        close(a, b, dtype, 1e3 * (rows + n))
+
+
 @given(st.integers(1, 60), lengths, dtypes, st.booleans(), seeds)
 def test_normalisation_is_its_contract(rows, n, dtype, affine, seed):
     rng = np.random.default_rng(seed)
@@ -239,13 +254,14 @@ def test_a_fused_op_and_its_composition_are_one_function(name, dtype):
     op = engine.OPS[name]
     for seed in range(20):
         inputs, params = sample(op, Draw.seeded(seed))
+        inputs += [None] * (0 if op.variadic else len(op.inputs) - len(inputs))  # those that were left out
         inputs = [x.astype(dtype) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x for x in inputs]
         results = []
         for f in (op, op.composition):
-            xs = [Tensor(x, isinstance(x, np.ndarray) and x.dtype.kind == "f") for x in inputs]
+            xs = [x if x is None else Tensor(np.asarray(x), np.asarray(x).dtype.kind == "f") for x in inputs]
             y = f(*xs, **{**{k: v for k, v in op.defaults.items() if k not in params}, **params})
             g = np.random.default_rng(seed).normal(size=y.shape).astype(dtype)
-            results.append([y, *engine.grad(y, [x for x in xs if x.requires_grad], g)])
+            results.append([y, *engine.grad(y, [x for x in xs if x is not None and x.requires_grad], g)])
         for a, b in zip(*results, strict=True):
             scale = max(1.0, float(np.abs(b.numpy()).max(initial=0)))
             np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=0, atol=100 * np.finfo(dtype).eps * scale)

@@ -172,6 +172,7 @@ from .softmax import (
     softmax as softmax,
     softmax_gradient as softmax_gradient,
     log_softmax as log_softmax,
+    log_softmax_gradient as log_softmax_gradient,
     softmin as softmin,
 )
 from .loss import (

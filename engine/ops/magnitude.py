@@ -140,9 +140,10 @@ def var(x: Array, *, axis: Any = None, correction: float = 0, keepdims: bool = F
     if x.size == 0:
         return x.sum(axis=axes, keepdims=keepdims)
     n = x.dtype.type(count([x.shape[a] for a in axes]))
+    differences, squares = (backend_of(x).kernel("reduce", name) for name in ("differences", "squares"))
     centre = total(x, axes, keepdims=True) / n
-    centre += total(x - centre, axes, keepdims=True) / n  # what rounding left, where the mean is large
-    return total(np.square(x - centre), axes, keepdims) / x.dtype.type(freedom)
+    centre = centre + differences(x, centre, axes, True) / n  # what rounding left, where the mean is large
+    return squares(x, centre, axes, keepdims) / x.dtype.type(freedom)
 
 
 @var.vjp

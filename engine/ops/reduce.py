@@ -192,7 +192,7 @@ def max(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     Raises ShapeError for an axis that x does not have, and for the maximum of no numbers.
     """
     axes, _ = reduced("max", x.shape, axis)
-    return x.max(axis=axes, keepdims=keepdims)
+    return backend_of(x).kernel("reduce", "largest")(x, axes, keepdims)
 
 
 @op(
@@ -209,7 +209,7 @@ def min(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     Raises ShapeError for an axis that x does not have, and for the minimum of no numbers.
     """
     axes, _ = reduced("min", x.shape, axis)
-    return x.min(axis=axes, keepdims=keepdims)
+    return backend_of(x).kernel("reduce", "smallest")(x, axes, keepdims)
 
 
 @max.vjp
@@ -318,12 +318,16 @@ def logsumexp(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
     Rows of nothing but -inf, and empty ones, give -inf, with a gradient of 0. Raises ShapeError for an axis that x does
     not have.
     """
-    xp = backend_of(x).xp
-    axes = normalize_axes("logsumexp", axis, x.ndim)
-    m = x.max(axis=axes, keepdims=True, initial=-math.inf)
+    backend, axes = backend_of(x), normalize_axes("logsumexp", axis, x.ndim)
+    xp, largest, exponentials = (
+        backend.xp,
+        backend.kernel("reduce", "largest"),
+        backend.kernel("reduce", "exponentials"),
+    )
+    m = largest(x, axes, True) if x.size else x.max(axis=axes, keepdims=True, initial=-math.inf)
     m = xp.where(xp.isinf(m), x.dtype.type(0), m)  # inf − inf would be NaN
     with np.errstate(divide="ignore", over="ignore"):  # log 0 = −inf is meant
-        y = m + xp.log(total(xp.exp(x - m), axes, keepdims=True))
+        y = m + xp.log(exponentials(x, m, axes, True))
     return y if keepdims else y.reshape([n for a, n in enumerate(x.shape) if a not in axes])
 
 

@@ -62,7 +62,7 @@ def cumulative_sum(x: Array, *, axis: int | None = None, include_initial: bool =
     `axis` may be left out of a vector. Raises ShapeError for an axis that x does not have.
     """
     k = _axis_of("cumulative_sum", axis, x.ndim)
-    return backend_of(x).xp.cumulative_sum(x, axis=k, include_initial=include_initial)
+    return backend_of(x).kernel("scan", "cumulative_sum")(x, k, include_initial)
 
 
 @cumulative_sum.vjp(saves=())

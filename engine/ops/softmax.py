@@ -93,7 +93,31 @@ def log_softmax(x: Array, *, axis: int = -1) -> Array:
 
 @log_softmax.vjp
 def _(g, y, aux, x, *, axis, needs):  # type: ignore[no-untyped-def]
-    return g - exp(y) * sum(g, axis=axis, keepdims=True)
+    return log_softmax_gradient(g, y, axis=axis)
+
+
+@op(
+    "log_softmax_gradient",
+    shapes="g:(*B), log_p:(*B) -> y:(*B)",
+    definition="y[i] = g[i] - exp(log_p[i]) * Sum(r, g[r])",
+    samples=_sample_gradient,
+)
+def log_softmax_gradient(g: Array, log_p: Array, *, axis: int = -1) -> Array:
+    r"""The cotangent of log_softmax's input from g, that of its output ln p: (I − p 1ᵀ) g.
+
+    .. math:: y_i = g_i - p_i \sum_r g_r
+    """
+    kernel = backend_of(g).kernel("softmax", "log_softmax_gradient")
+    return kernel(g, log_p, normalize_axis("log_softmax_gradient", axis, log_p.ndim))
+
+
+@log_softmax_gradient.vjp
+def _(h, y, aux, g, log_p, *, axis, needs):  # type: ignore[no-untyped-def]
+    # ḡ = (I − 1 pᵀ) h; ln p stands in p alone, and dp / d ln p = p
+    p = exp(log_p)
+    hp = h * p
+    g_bar = h - sum(hp, axis=axis, keepdims=True) if needs[0] else None
+    return g_bar, -hp * sum(g, axis=axis, keepdims=True) if needs[1] else None
 
 
 @composite("softmin", shapes="x:(*B) -> y:(*B)", definition="y[i] = exp(-x[i]) / Sum(r, exp(-x[r]))", samples=_sample)

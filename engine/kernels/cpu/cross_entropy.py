@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from .buffers import empty
 from .jit import array_at, kernel, number_at, real_at
-from .softmax import NOTHING, SIZE, L, buffer_memory, copy, fits, launch_rows, peak, plain_peak, sum_exp, tail
+from .softmax import NOTHING, SIZE, L, buffer_memory, copy, fits, launch_rows, mine, peak, plain_peak, sum_exp, tail
 from .vector import exp, fill, largest, load, log, store, total
 
 Array = np.ndarray[Any, Any]
@@ -71,9 +72,9 @@ def _smooth(q: Array, smoothing: float) -> Array:
 def label_loss_rows(block, part):  # type: ignore[no-untyped-def]
     labels, z, losses = array_at(block, 0, np.int64), number_at(block, 2), array_at(block, 4, np.float32)
     lses, smoothing = array_at(block, 6, np.float32), np.float32(real_at(block, 8))
-    n, rows, count = number_at(block, 9), number_at(block, 10), number_at(block, 11)
-    buffer, whole = buffer_memory(), n - n % L
-    for r in range(part * rows, min(count, (part + 1) * rows)):
+    n, whole, first, behind = mine(block, 9, part)
+    buffer = buffer_memory()
+    for r in range(first, behind):
         a = z + r * n * SIZE
         m = peak(a, n, buffer)
         s = sum_exp(a, n, m, buffer)
@@ -93,9 +94,9 @@ def label_loss_rows(block, part):  # type: ignore[no-untyped-def]
 def label_gradient_rows(block, part):  # type: ignore[no-untyped-def]
     labels, z, g = array_at(block, 0, np.int64), number_at(block, 2), array_at(block, 4, np.float32)
     lses, y, smoothing = array_at(block, 6, np.float32), number_at(block, 8), np.float32(real_at(block, 10))
-    n, rows, count = number_at(block, 11), number_at(block, 12), number_at(block, 13)
-    buffer, whole = buffer_memory(), n - n % L
-    for r in range(part * rows, min(count, (part + 1) * rows)):
+    n, whole, first, behind = mine(block, 11, part)
+    buffer = buffer_memory()
+    for r in range(first, behind):
         a, b = z + r * n * SIZE, y + r * n * SIZE
         last = tail(a + whole * SIZE, n - whole, NOTHING, buffer)
         shift = fill(np.float32(0) if lses[r] == NOTHING else lses[r], last)
@@ -114,9 +115,9 @@ def label_gradient_rows(block, part):  # type: ignore[no-untyped-def]
 def probability_loss_rows(block, part):  # type: ignore[no-untyped-def]
     q, z, losses = number_at(block, 0), number_at(block, 2), array_at(block, 4, np.float32)
     lses, smoothing = array_at(block, 6, np.float32), np.float32(real_at(block, 8))
-    n, rows, count = number_at(block, 9), number_at(block, 10), number_at(block, 11)
-    buffer, whole = buffer_memory(), n - n % L
-    for r in range(part * rows, min(count, (part + 1) * rows)):
+    n, whole, first, behind = mine(block, 9, part)
+    buffer = buffer_memory()
+    for r in range(first, behind):
         a, b = z + r * n * SIZE, q + r * n * SIZE
         m = peak(a, n, buffer)
         s = sum_exp(a, n, m, buffer)
@@ -138,9 +139,9 @@ def probability_loss_rows(block, part):  # type: ignore[no-untyped-def]
 def probability_gradient_rows(block, part):  # type: ignore[no-untyped-def]
     q, z, g = number_at(block, 0), number_at(block, 2), array_at(block, 4, np.float32)
     lses, y, smoothing = array_at(block, 6, np.float32), number_at(block, 8), np.float32(real_at(block, 10))
-    n, rows, count = number_at(block, 11), number_at(block, 12), number_at(block, 13)
-    buffer, whole = buffer_memory(), n - n % L
-    for r in range(part * rows, min(count, (part + 1) * rows)):
+    n, whole, first, behind = mine(block, 11, part)
+    buffer = buffer_memory()
+    for r in range(first, behind):
         a, b, c = z + r * n * SIZE, q + r * n * SIZE, y + r * n * SIZE
         q_last = tail(b + whole * SIZE, n - whole, np.float32(0), buffer)
         sums = q_last
@@ -165,7 +166,7 @@ def label_losses(labels: Array, z: Array, smoothing: float) -> tuple[Array, Arra
     """labels (*B), z (*B,K) -> losses (*B), ln Sum(r, exp(z_r)) (*B)."""
     if not fits(z, z.ndim - 1):
         return plain_label_losses(labels, z, smoothing)
-    losses, lse = np.empty(labels.shape, np.float32), np.empty(labels.shape, np.float32)
+    losses, lse = empty(labels.shape, np.float32), empty(labels.shape, np.float32)
     labels = np.ascontiguousarray(labels, np.int64)
     launch_rows(
         label_loss_rows, z.shape[-1], labels.size, labels, np.ascontiguousarray(z), losses, lse, float(smoothing)
@@ -177,7 +178,7 @@ def label_losses_gradient(g: Array, labels: Array, z: Array, lse: Array, smoothi
     """The cotangent of z (*B,K) from that of the losses, g (*B)."""
     if not fits(z, z.ndim - 1):
         return plain_label_losses_gradient(g, labels, z, lse, smoothing)
-    y, labels, g = np.empty(z.shape, np.float32), np.ascontiguousarray(labels, np.int64), np.ascontiguousarray(g)
+    y, labels, g = empty(z.shape, np.float32), np.ascontiguousarray(labels, np.int64), np.ascontiguousarray(g)
     z = np.ascontiguousarray(z)
     launch_rows(label_gradient_rows, z.shape[-1], labels.size, labels, z, g, lse, y, float(smoothing))
     return y
@@ -187,7 +188,7 @@ def probability_losses(q: Array, z: Array, smoothing: float) -> tuple[Array, Arr
     """q, z (*B,K) -> losses (*B), ln Sum(r, exp(z_r)) (*B)."""
     if not fits(z, z.ndim - 1):
         return plain_probability_losses(q, z, smoothing)
-    losses, lse = np.empty(z.shape[:-1], np.float32), np.empty(z.shape[:-1], np.float32)
+    losses, lse = empty(z.shape[:-1], np.float32), empty(z.shape[:-1], np.float32)
     q, z = np.ascontiguousarray(q), np.ascontiguousarray(z)
     launch_rows(probability_loss_rows, z.shape[-1], losses.size, q, z, losses, lse, float(smoothing))
     return losses, lse
@@ -201,7 +202,7 @@ def probability_losses_gradient(
     if not needs[1] or not fits(z, z.ndim - 1):
         return q_bar, plain_probability_losses_gradient(g, q, z, lse, smoothing) if needs[1] else None
     y, q, z, g = (
-        np.empty(z.shape, np.float32),
+        empty(z.shape, np.float32),
         np.ascontiguousarray(q),
         np.ascontiguousarray(z),
         np.ascontiguousarray(g),

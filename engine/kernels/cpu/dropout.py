@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.random import bernoulli
 
+from .buffers import empty
 from .jit import ENABLED, Kernel, array_at, kernel, real_at, stack, view
 from .random import fill_words, philox_bits
 from .threads import launch
@@ -48,7 +49,7 @@ def dropout(x: Array, rate: float, seed: int, stream: int) -> Array:
     threshold = round((1 - rate) * 2**32)  # words below it keep their element
     if not ENABLED or x.dtype.char not in "fd" or x.size == 0 or threshold == 0:
         return plain_dropout(x, rate, seed, stream)
-    y = np.empty(x.shape, x.dtype)
+    y = empty(x.shape, x.dtype)
     place = np.array([seed, stream, threshold - 1], np.uint64)
     launch(_kernel(x.itemsize), -(-x.size // PART), np.ascontiguousarray(x), y, place, 1 / (1 - rate))
     return y

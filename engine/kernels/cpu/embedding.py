@@ -8,17 +8,20 @@ from typing import Any
 
 import numpy as np
 
+from .buffers import empty
 from .jit import ENABLED, Kernel, array_at, kernel, number_at
 from .threads import launch
 
 Array = np.ndarray[Any, Any]
 
+BLOCK = 256  # rows that are added one after the other to one place: an id with more is summed in blocks
 COLUMNS = 32  # of a part: it owns them in every row of the table, so sums are made in the order of ids
 
 
 def embedding(ids: Array, table: Array) -> Array:
     """(*B), (V,D) -> (*B,D)"""
-    return np.take(table, ids, axis=0)
+    y = empty((*ids.shape, table.shape[1]), table.dtype)
+    return np.take(table, ids, axis=0, out=y, mode="clip")  # the op has refused ids outside; "raise" would copy
 
 
 @functools.cache
@@ -49,13 +52,32 @@ def embedding_gradient(g: Array, ids: Array, rows: int) -> Array:
 
 
 def add_rows(table: Array, ids: Array, g: Array) -> None:
-    """table[ids] += g, equal ids add up in their order: (V,D), (*B), (*B,D). The table is C-contiguous, ids in it."""
-    if not ENABLED or g.dtype.char not in "fd" or g.dtype != table.dtype or g.size == 0:
+    """table[ids] += g: (V,D), (*B), (*B,D). Equal ids add up in their order, block by block.
+
+    The table is C-contiguous, the ids lie in it.
+    """
+    D, ids = g.shape[-1], np.ascontiguousarray(ids, np.int64)
+    if ids.size > BLOCK and g.dtype.kind == "f" and np.bincount(ids.reshape(-1)).max() > BLOCK:
+        blocks, places = _blocks(ids.reshape(-1))
+        sums = np.zeros((len(blocks), D), g.dtype)
+        add_rows(sums, places, g.reshape(-1, D))
+        add_rows(table, blocks, sums)
+    elif not ENABLED or g.dtype.char not in "fd" or g.dtype != table.dtype or g.size == 0:
         np.add.at(table, ids, g)
-        return
-    D = g.shape[-1]
-    ids = np.ascontiguousarray(ids, np.int64)
-    launch(_kernel(g.itemsize), -(-D // COLUMNS), np.ascontiguousarray(g), ids, table, D)
+    else:
+        launch(_kernel(g.itemsize), -(-D // COLUMNS), np.ascontiguousarray(g), ids, table, D)
+
+
+def _blocks(ids: Array) -> tuple[Array, Array]:
+    """At most BLOCK places of one id are a block: the id of each block (P,), and the block of each place (N,)."""
+    order = np.argsort(ids, kind="stable")
+    places = np.arange(len(ids))
+    first = np.diff(ids[order], prepend=-1) != 0  # of an id
+    rank = places - np.maximum.accumulate(np.where(first, places, 0))  # among equal ids
+    starts = rank % BLOCK == 0
+    blocks = np.empty(len(ids), np.int64)
+    blocks[order] = np.cumsum(starts) - 1
+    return ids[order[starts]], blocks
 
 
 def add_at(target: Array, index: Any, values: Array) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from .buffers import empty
 from .columns import kernels as column_kernels
 from .jit import ENABLED, Kernel, array_at, kernel, number_at, real_at
+from .reduce import plain_total
 from .threads import launch
 from .vector import BYTES, fill, load, total
 
@@ -44,8 +45,10 @@ def plain_layer_norm(
 def plain_batch_norm(x: Array, gamma: Maybe, beta: Maybe, eps: float) -> tuple[Array, Array, Array, Array]:
     """y, and mean, variance and 1 / standard deviation of each channel, (C,)."""
     axes = tuple(range(x.ndim - 1))
-    mean = x.mean(axes)
-    variance = np.square(x - mean).mean(axes)
+    n = x.dtype.type(math.prod(x.shape[:-1]))
+    mean = plain_total(x, axes) / n
+    mean = mean + plain_total(x - mean, axes) / n  # what rounding left, where the mean is large
+    variance = plain_total(np.square(x - mean), axes) / n
     scale = 1 / np.sqrt(variance + x.dtype.type(eps))
     return _affine((x - mean) * scale, gamma, beta), mean, variance, scale
 

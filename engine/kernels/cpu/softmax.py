@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .buffers import empty
 from .jit import ENABLED, Kernel, device, kernel, number_at, stack, view
 from .threads import launch
 from .vector import exp, fill, larger, largest, load, log, store, total
@@ -14,7 +15,7 @@ Array = np.ndarray[Any, Any]
 
 L = 16  # lanes of a vector of float32
 SIZE = 4
-PART = 1 << 14  # numbers in a part
+PART = 1 << 15  # numbers in a part
 NOTHING = np.float32(-np.inf)
 buffer_memory = stack(L * SIZE)
 
@@ -42,6 +43,11 @@ def plain_log_softmax(x: Array, axis: int) -> Array:
 def plain_softmax_gradient(g: Array, p: Array, axis: int) -> Array:
     """p (g - Sum(r, g_r p_r))"""
     return p * (g - (g * p).sum(axis, keepdims=True))
+
+
+def plain_log_softmax_gradient(g: Array, log_p: Array, axis: int) -> Array:
+    """g - p Sum(r, g_r)"""
+    return g - np.exp(log_p) * g.sum(axis, keepdims=True)
 
 
 def plain_peak(x: Array, axis: int) -> Array:
@@ -96,18 +102,19 @@ def sum_exp(row, n, m, buffer):  # type: ignore[no-untyped-def]
 # --- kernels ---------------------------------------------------------------------------------------------------------
 
 
+@device
+def mine(block, slot, part):  # type: ignore[no-untyped-def]
+    """A part's share: numbers in a row, those in whole vectors, the first of its rows, and the one behind the last."""
+    n, rows, count = number_at(block, slot), number_at(block, slot + 1), number_at(block, slot + 2)
+    return n, n - n % L, part * rows, min(count, (part + 1) * rows)
+
+
 @kernel
 def softmax_rows(block, part):  # type: ignore[no-untyped-def]
-    x, y, n, rows, count = (
-        number_at(block, 0),
-        number_at(block, 2),
-        number_at(block, 4),
-        number_at(block, 5),
-        number_at(block, 6),
-    )
-    buffer, whole = buffer_memory(), n - n % L
-    for r in range(part * rows, min(count, (part + 1) * rows)):
-        a, b = x + r * n * SIZE, y + r * n * SIZE
+    n, whole, first, behind = mine(block, 4, part)
+    buffer = buffer_memory()
+    for r in range(first, behind):
+        a, b = number_at(block, 0) + r * n * SIZE, number_at(block, 2) + r * n * SIZE
         m = peak(a, n, buffer)
         last = tail(a + whole * SIZE, n - whole, NOTHING, buffer)
         last = exp(last - fill(m, last))
@@ -127,16 +134,10 @@ def softmax_rows(block, part):  # type: ignore[no-untyped-def]
 
 @kernel
 def log_softmax_rows(block, part):  # type: ignore[no-untyped-def]
-    x, y, n, rows, count = (
-        number_at(block, 0),
-        number_at(block, 2),
-        number_at(block, 4),
-        number_at(block, 5),
-        number_at(block, 6),
-    )
-    buffer, whole = buffer_memory(), n - n % L
-    for r in range(part * rows, min(count, (part + 1) * rows)):
-        a, b = x + r * n * SIZE, y + r * n * SIZE
+    n, whole, first, behind = mine(block, 4, part)
+    buffer = buffer_memory()
+    for r in range(first, behind):
+        a, b = number_at(block, 0) + r * n * SIZE, number_at(block, 2) + r * n * SIZE
         m = peak(a, n, buffer)
         s = sum_exp(a, n, m, buffer)
         last = tail(a + whole * SIZE, n - whole, NOTHING, buffer)
@@ -150,9 +151,9 @@ def log_softmax_rows(block, part):  # type: ignore[no-untyped-def]
 @kernel
 def softmax_gradient_rows(block, part):  # type: ignore[no-untyped-def]
     g, p, y = number_at(block, 0), number_at(block, 2), number_at(block, 4)
-    n, rows, count = number_at(block, 6), number_at(block, 7), number_at(block, 8)
-    buffer, whole = buffer_memory(), n - n % L
-    for r in range(part * rows, min(count, (part + 1) * rows)):
+    n, whole, first, behind = mine(block, 6, part)
+    buffer = buffer_memory()
+    for r in range(first, behind):
         start = r * n * SIZE
         g_last = tail(g + start + whole * SIZE, n - whole, np.float32(0), buffer)
         p_last = tail(p + start + whole * SIZE, n - whole, np.float32(0), buffer)
@@ -166,7 +167,26 @@ def softmax_gradient_rows(block, part):  # type: ignore[no-untyped-def]
         copy(buffer, y + start + whole * SIZE, n - whole)
 
 
-# --- the three functions ---------------------------------------------------------------------------------------------
+@kernel
+def log_softmax_gradient_rows(block, part):  # type: ignore[no-untyped-def]
+    g, log_p, y = number_at(block, 0), number_at(block, 2), number_at(block, 4)
+    n, whole, first, behind = mine(block, 6, part)
+    buffer = buffer_memory()
+    for r in range(first, behind):
+        start = r * n * SIZE
+        log_last = tail(log_p + start + whole * SIZE, n - whole, NOTHING, buffer)
+        g_last = tail(g + start + whole * SIZE, n - whole, np.float32(0), buffer)
+        sums = g_last
+        for i in range(start, start + whole * SIZE, L * SIZE):
+            sums = sums + load(g + i, np.float32)
+        s = fill(total(sums), sums)
+        for i in range(start, start + whole * SIZE, L * SIZE):
+            store(y + i, load(g + i, np.float32) - exp(load(log_p + i, np.float32)) * s)
+        store(buffer, g_last - exp(log_last) * s)
+        copy(buffer, y + start + whole * SIZE, n - whole)
+
+
+# --- the functions ---------------------------------------------------------------------------------------------------
 
 
 def softmax(x: Array, axis: int) -> Array:
@@ -184,13 +204,19 @@ def softmax_gradient(g: Array, p: Array, axis: int) -> Array:
     return _on_rows(softmax_gradient_rows, g, p) if fits(p, axis) else plain_softmax_gradient(g, p, axis)
 
 
+def log_softmax_gradient(g: Array, log_p: Array, axis: int) -> Array:
+    """The cotangent of log_softmax's input from that of its result log_p."""
+    kept = fits(log_p, axis)
+    return _on_rows(log_softmax_gradient_rows, g, log_p) if kept else plain_log_softmax_gradient(g, log_p, axis)
+
+
 def fits(x: Array, axis: int) -> bool:
     """Are these rows that the kernels take: float32, and neighbours in memory?"""
     return ENABLED and x.dtype == np.float32 and axis == x.ndim - 1 and x.size > 0
 
 
 def _on_rows(kernel: Kernel, *xs: Array) -> Array:
-    y = np.empty(xs[0].shape, np.float32)
+    y = empty(xs[0].shape, np.float32)
     launch_rows(kernel, y.shape[-1], y.size // y.shape[-1], *map(np.ascontiguousarray, xs), y)
     return y
 
