@@ -15,6 +15,7 @@ from elementwise_recipes import ELEMENTWISE
 from keras_recipes import keras_losses, keras_optim, keras_windows
 from optim_recipes import optim
 from recipe import write
+from recurrent_recipes import recurrent
 from scalar_records import family, unlike_the_others
 
 torch.set_num_threads(1)
@@ -31,6 +32,7 @@ FAMILIES = {
     "conv": network.conv,
     "pool": network.pool,
     "norm": network.norm,
+    "recurrent": recurrent,
     "loss": network.loss,
     "optim": lambda: optim() + keras_optim(),
     "keras": lambda: keras_losses() + keras_windows(),

@@ -1,7 +1,7 @@
 """Recurrent layers over whole sequences: each part owns some rows of the batch from the first step to the last.
 
     for rows in the batch, 16 at a time:                         # in parallel: a part waits for no other
-        for block of 4 steps:
+        for block of 6 steps:
             z[block, rows] = x[rows, block] W + b                # one product for all steps of the block
             for t in block:
                 m = h U + b'                                     # (16,H) @ (H,GH) through the micro-kernel
@@ -9,7 +9,7 @@
 
 and back, where h̄ and c̄ come from the step after:
 
-    for rows, for block of 4 steps, the last first:
+    for rows, for block of 6 steps, the last first:
         for t in block, the last first:
             z̄[t, rows], h̄, c̄ = step_backward(gates[t, rows], h̄ + ȳ[rows, t], c̄)
             h̄ += z̄[t, rows] Uᵀ
@@ -42,7 +42,7 @@ Array = np.ndarray[Any, Any]
 
 F = np.float32
 L = BYTES // SIZE  # H is padded to a multiple of it
-STEPS = 4  # in a block: its gates stay in the second cache beside U
+STEPS = 6  # in a block: 96 rows fill whole tiles, and their gates stay in the second cache beside U
 NO_FLOOR = F(-np.inf)
 
 
