@@ -142,7 +142,7 @@ class ElementwiseOp(Op):
             else:
                 arrays.append(a)
                 tensors.append(None)
-                kinds.append(type(a))
+                kinds.append(a.dtype if type(a) is np.ndarray else type(a))
         key = tuple(kinds)
         if key in self._as_they_are:
             run = self._kernel.small(key, [*arrays, *params.values()])

@@ -61,6 +61,14 @@ def test_two_inputs(name, inputs):
         np.testing.assert_array_equal(a, b)
 
 
+def test_bare_arrays_are_told_apart_by_their_dtypes():
+    for dtype in ("float32", "float64", "int64", "float32", "float64", "int64"):
+        for op in (engine.exp, engine.normal_cdf):
+            y = op(np.zeros(3, dtype))
+            assert y.dtype == ("float32" if dtype == "int64" else dtype)
+        assert engine.add(np.ones(3, dtype), np.ones(3, dtype)).dtype == dtype
+
+
 def test_what_is_not_usual_is_noticed_on_the_short_way_too():
     x = tensor([1.0, 2.0], requires_grad=True)
     for _ in range(2):
