@@ -286,11 +286,12 @@ def _plot_steps(axes: Any, run: Run) -> None:
     width = 0.8 / max(1, len(shown))
     for k, who in enumerate(shown):
         bars = [(i, run["cases"][n]["contenders"]) for i, n in enumerate(cases) if who in run["cases"][n]["contenders"]]
+        bars = [(i, c) for i, c in bars if not refusal(c[who]["control"], c[CASES[cases[i]].base]["control"])]
         heights = [ratio(c[who], c[CASES[cases[i]].base])[0] for i, c in bars]
         axes.bar([i + (k - len(shown) / 2 + 0.5) * width for i, _ in bars], heights, width, label=who)
     axes.set_xticks(range(len(cases)), cases, rotation=30, ha="right")
     axes.set_yscale("log")
-    axes.set_ylabel("time relative to PyTorch (to its own baseline: epoch, denormals)")
+    axes.set_ylabel("time relative to PyTorch")
 
 
 def _plot_kernels(axes: Any, run: Run) -> None:
