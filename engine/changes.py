@@ -38,12 +38,15 @@ def changed(array: Any, since: int) -> bool:
     if last <= since:
         return False
     low, high = _extent(array)
-    for (start, end), time in reversed(list(_marks.items())):
-        if time <= since:
-            return False
-        if start < high and low < end:
-            return True
-    return False
+    try:
+        for (start, end), time in reversed(_marks.items()):
+            if time <= since:
+                return False
+            if start < high and low < end:
+                return True
+        return False
+    except RuntimeError:  # another thread marked something meanwhile
+        return changed(array, since)
 
 
 def _extent(array: Any) -> tuple[int, int]:

@@ -54,7 +54,6 @@ class Fused(ElementwiseOp):
         super().__init__(name, Note(definition=latex), atom, inputs, params, "float", "")
         self.__wrapped__, self.__module__, self.__qualname__ = function, function.__module__, function.__qualname__
         self.file, self.line = function.__code__.co_filename, function.__code__.co_firstlineno
-        self.plain = not self._formula.boolean
 
     def _enter(self) -> None:
         """Its name is the user's: it is in no registry."""

@@ -245,3 +245,23 @@ def test_copies_and_pickles():
 def test_the_example_runs():
     failed, run = doctest.testmod(importlib.import_module("engine.fuse"))
     assert run >= 4 and failed == 0
+
+
+def test_numbers_behind_the_star_hold_at_every_call():
+    """The first call finds a kernel, the later ones take a shorter way to it: with defaults, too."""
+
+    @fuse
+    def swish(x, *, beta=1.0):
+        return x * engine.sigmoid(beta * x)
+
+    @fuse
+    def pull(x, centre, *, width=2.0):
+        return (x - centre) / width
+
+    x = engine.tensor([0.5, -1.0, 2.0], requires_grad=True)
+    for beta in (1.0, 1.0, 3.0, 1.0):
+        y = swish(x) if beta == 1.0 else swish(x, beta=beta)
+        np.testing.assert_allclose(y.numpy(), (x * engine.sigmoid(x * beta)).numpy(), rtol=1e-6)
+        np.testing.assert_allclose(pull(x, x * 2).numpy(), -x.numpy() / 2, rtol=1e-6)
+    swish(x).sum().backward()
+    assert x.grad.shape == x.shape
