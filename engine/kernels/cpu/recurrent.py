@@ -24,6 +24,7 @@ through it: the parts' rows one after the other, step by step within a part. Flo
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ from . import recurrent_plain as plain
 from .buffers import empty
 from .jit import ENABLED, Kernel, device, kernel, number_at, stack, view
 from .matmul import KC
-from .microkernel import make
+from .microkernel import make, tile_shape
 from .recurrent_cells import CELLS, SIZE, Cell
 from .recurrent_weights import ROWS, panels, weight_gradients
 from .threads import launch
@@ -50,10 +51,11 @@ NO_FLOOR = F(-np.inf)
 
 
 @functools.cache
-def words() -> Any:
-    """A product with a packed matrix of any depth."""
-    found = make(F)
-    NR, sweep = found.NR, found.sweep
+def words(rows: int | None = None) -> Any:
+    """A product with a packed matrix of any depth. With `rows` its tiles divide so many: none sticks out of them."""
+    tile = tile_shape(SIZE)
+    whole = tile if rows is None else replace(tile, rows=max(r for r in range(1, tile.rows + 1) if rows % r == 0))
+    NR, sweep = make(F).NR, make(F, whole).sweep
 
     @device
     def product(a, rows, columns, depth, packed, start, keep, c, c_rows, m, n):  # type: ignore[no-untyped-def]
@@ -128,7 +130,7 @@ m_table, h_table = stack(8 * ROWS), stack(8 * ROWS)
 
 @functools.cache
 def _forward(cell: Cell) -> Kernel:
-    G, step, product = cell.gates, cell.forward, words()
+    G, step, product, product_of_step = cell.gates, cell.forward, words(), words(ROWS)
 
     def recurrent_forward(block, part):  # type: ignore[no-untyped-def]
         x, w, u, b, b_u = (
@@ -156,7 +158,7 @@ def _forward(cell: Cell) -> Kernel:
             first = z + t0 * rows * GH * SIZE
             product(x + t0 * D * SIZE, x_rows, columns, D, w, b, 0, first, z_rows, rows * steps, GH)
             for t in range(t0, t0 + steps):
-                product(past, h_rows, columns, H, u, b_u, 0, m, m_rows, rows, GH)
+                product_of_step(past, h_rows, columns, H, u, b_u, 0, m, m_rows, rows, GH)
                 for r in range(rows):
                     own, at = r * row, t * rows + r
                     if here[r * T + t] != 0:
@@ -171,7 +173,8 @@ def _forward(cell: Cell) -> Kernel:
 
 @functools.cache
 def _backward(cell: Cell) -> Kernel:
-    G, step, has_cell, product = cell.gates, cell.backward, cell.has_cell, words()
+    G, step, has_cell = cell.gates, cell.backward, cell.has_cell
+    product, product_of_step = words(), words(ROWS)
 
     def recurrent_backward(block, part):  # type: ignore[no-untyped-def]
         g, w, u, zeros = number_at(block, 0), number_at(block, 2), number_at(block, 4), number_at(block, 6)
@@ -209,7 +212,7 @@ def _backward(cell: Cell) -> Kernel:
                     else:
                         clear(z_bar + at * G * row, GH)
                         clear(m_bar + at * G * row, GH)
-                product(m_bar + t * rows * G * row, z_rows, columns, GH, u, zeros, 0, past, h_rows, rows, H)
+                product_of_step(m_bar + t * rows * G * row, z_rows, columns, GH, u, zeros, 0, past, h_rows, rows, H)
                 add_scaled(past, factors, h_bar, rows * H)
             grid(x_rows, steps, D * SIZE, rows, T * D * SIZE)
             bars = z_bar + t0 * rows * G * row
