@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).parent.parent
-MEASURED = "numpy", "scipy", "numba", "llvmlite", "tbb", "torch", "jax", "jaxlib", "mygrad"
+MEASURED = "numpy", "scipy", "numba", "llvmlite", "torch", "jax", "jaxlib", "mygrad"
 
 
 # ------------------------------------------------------------------------------------------------ controls
@@ -109,7 +109,7 @@ def facts() -> dict[str, Any]:
 
 
 def versions() -> dict[str, Any]:
-    """Of this process: packages, threads, and the threading layer of Chain Rule's kernels where they are loaded."""
+    """Of this process: packages and threads."""
     found: dict[str, Any] = {"python": platform.python_version()}
     for name in MEASURED:
         try:
@@ -119,9 +119,7 @@ def versions() -> dict[str, Any]:
     if "torch" in sys.modules:
         found["threads"] = sys.modules["torch"].get_num_threads()
     if "engine" in sys.modules:
-        from engine.kernels.cpu import threads
-
-        found |= {"threads": threads.get_num_threads(), "threading layer": threads.threading_layer()}
+        found["threads"] = sys.modules["engine"].get_num_threads()
     return found
 
 

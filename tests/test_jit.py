@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ import pytest
 from engine.errors import ArgumentError
 from engine.kernels.cpu import jit, threads
 from engine.kernels.cpu.jit import array_at, kernel, number_at, real_at, stack, view
-from engine.kernels.cpu.threads import get_num_threads, launch, set_num_threads, threading_layer
+from engine.kernels.cpu.threads import get_num_threads, launch, set_num_threads
 
 pytestmark = pytest.mark.skipif(not jit.ENABLED, reason="NUMBA_DISABLE_JIT is set")
 SOURCES = Path(jit.__file__).parent
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(params=[1, 2])
@@ -138,8 +140,56 @@ def test_the_number_of_threads_is_checked():
         set_num_threads(threads.MAX_THREADS + 1)
 
 
-def test_threads_are_never_those_of_workqueue():
-    assert threading_layer() in ("tbb", "omp", "serial")
+@kernel
+def who_worked(block, part):
+    x, y = array_at(block, 0, np.float64), array_at(block, 2, np.float64)
+    for _ in range(2000):
+        x[part] += 1.0
+    y[part] += 1.0
+
+
+def test_every_part_is_done_once_however_often_the_team_sleeps_and_wakes():
+    x, y = np.zeros(40), np.zeros(40)
+    for repeat in range(60):
+        launch(who_worked, x.size, x, y)
+        time.sleep((0, 0.0003, 0.003)[repeat % 3])  # watching still, about to fall asleep, asleep
+    assert (x == 60 * 2000).all() and (y == 60).all()
+
+
+def test_members_sleep_when_nothing_is_to_be_done():
+    launch(who_worked, 40, np.zeros(40), np.zeros(40))
+    time.sleep(0.3)
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.1
+
+
+@pytest.mark.skipif(threads.MAX_THREADS < 2, reason="one core")
+def test_a_leader_who_meets_another_works_alone(thread_count):
+    set_num_threads(2)
+    failures = []
+
+    def lead():
+        for _ in range(300):
+            x, y = np.zeros(8), np.zeros(8)
+            launch(who_worked, x.size, x, y)
+            if (y != 1).any() or (x != 2000).any():
+                failures.append((x, y))
+
+    leaders = [threading.Thread(target=lead) for _ in range(4)]
+    for leader in leaders:
+        leader.start()
+    for leader in leaders:
+        leader.join()
+    assert not failures
+
+
+def test_a_process_with_a_team_ends_at_once():
+    program = "import engine; x = engine.ones((512, 512)); print((x @ x).sum().item())"
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.returncode == 0 and done.stderr == "" and float(done.stdout) == 512**3
+    assert time.perf_counter() - began < 30
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -196,7 +246,7 @@ def package(tmp_path):
     for place in (folder, folder.parent, folder.parent.parent):
         (place / "__init__.py").touch()
     shutil.copy(SOURCES.parent.parent / "errors.py", folder.parent.parent)
-    for name in ("jit.py", "threads.py"):
+    for name in ("jit.py", "team.py", "threads.py"):
         shutil.copy(SOURCES / name, folder)
     (folder / "callee.py").write_text(CALLEE.format(amount=1))
     (folder / "caller.py").write_text(CALLER)

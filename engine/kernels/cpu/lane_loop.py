@@ -19,29 +19,26 @@ def loops(module: ir.Module) -> None:
     """Add `void lane_loop(args, dimensions, steps, data)`, a loop of a NumPy ufunc, and what it needs.
 
     `data` points to (the span's address, the team's, flush?, the length from which the team is called), the team being
-    (the address of numba_parallel_for or 0, threads). It shares long rows in chunks. The marks that arithmetic leaves
-    in the control register are wiped away: NumPy would make warnings of them, and a formula means its infinities.
+    (the addresses of team.lead and of its board, workers or 0). It shares long rows in chunks. The marks that
+    arithmetic leaves in the control register are wiped away: NumPy would make warnings of them, and a formula means
+    its infinities.
     """
-    share = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * 4), "lane_share")
-    _write_share(ir.IRBuilder(share.append_basic_block("entry")), share.args[3])
+    share = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64]), "lane_share")
+    _write_share(ir.IRBuilder(share.append_basic_block("entry")), share.args[0])
     loop = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * 4), "lane_loop")
     b = ir.IRBuilder(loop.append_basic_block("entry"))
     args, dimensions, steps, data = loop.args
-    job = [b.alloca(ir.ArrayType(I64, 6)), b.alloca(ir.ArrayType(I64, 2))]
-    job_address, shape = (b.ptrtoint(p, I64) for p in job)
+    job_address = b.ptrtoint(b.alloca(ir.ArrayType(I64, 6)), I64)
     n = load(b, dimensions, I64)
     span_address, team, flush, parallel_from = (load(b, b.add(data, I64(8 * k)), I64) for k in range(4))
-    parallel_for, threads = load(b, team, I64), load(b, b.add(team, I64(8)), I64)
+    lead, board, workers = (load(b, b.add(team, I64(8 * k)), I64) for k in range(3))
     state = enter(b, flush)
     long = b.icmp_signed(">=", n, parallel_from)
-    with b.if_else(b.and_(long, b.icmp_signed("!=", parallel_for, I64(0)))) as (shared, alone):
+    with b.if_else(b.and_(long, b.icmp_signed(">", workers, I64(0)))) as (shared, alone):
         with shared:
             for k, word in enumerate((span_address, args, steps, n, I64(0), flush)):
                 store(b, word, b.add(job_address, I64(8 * k)))
-            store(b, threads, shape)
-            store(b, I64(0), b.add(shape, I64(8)))
-            work, none, many = b.ptrtoint(share, I64), I64(0), b.trunc(threads, I32)
-            call(b, parallel_for, [work, none, shape, none, job_address, none, none, many])
+            call(b, lead, [board, b.ptrtoint(share, I64), job_address, workers])
         with alone:
             call(b, span_address, [args, steps, I64(0), n])
     leave(b, state)

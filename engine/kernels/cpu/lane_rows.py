@@ -10,7 +10,6 @@ of a matrix, the rows themselves are shared:
 
 from __future__ import annotations
 
-import ctypes
 from array import array
 from collections.abc import Sequence
 from typing import Any
@@ -20,21 +19,23 @@ from llvmlite import ir
 
 from .lane_ir import I64, counting, load, looping, store, variable
 from .lane_loop import call, enter, leave
-from .lane_ufunc import CHUNK, team
+from .lane_ufunc import CHUNK
+from .team import lead
+from .threads import call_team, get_num_threads
 
 MOST = 16  # operands
 Array = np.ndarray[Any, Any]
 
 
 def rows(module: ir.Module) -> None:
-    """Add `void lane_rows(_, _, _, job)`: what each thread does. The form is that of Numba's parallel loops.
+    """Add `void lane_rows(job)`: what each thread does.
 
     A job is (span, inner steps, row length, rows, the next row, rows to take at a time, flush?, operands), and then
     the bases and the row steps of the operands.
     """
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * 4), "lane_rows")
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64]), "lane_rows")
     b = ir.IRBuilder(function.append_basic_block("entry"))
-    job = function.args[3]
+    job = function.args[0]
     span, steps, n, count, _, at_a_time, flush, operands = (load(b, b.add(job, I64(8 * k)), I64) for k in range(8))
     here = b.ptrtoint(b.alloca(ir.ArrayType(I64, MOST)), I64)
     bases = b.add(job, I64(64))
@@ -61,9 +62,8 @@ def share(kernel: tuple[int, int, bool], xs: Sequence[Any], out: Sequence[Array]
 
     The result's axes are merged wherever every operand steps through two of them as through one; two must be left.
     """
-    parallel_for, threads = team()
-    shape = out[0].shape
-    if not parallel_for or len(xs) + len(out) > MOST:
+    shape, workers = out[0].shape, get_num_threads() - 1
+    if not workers or len(xs) + len(out) > MOST:
         return False
     given = [x if isinstance(x, np.ndarray) else np.asarray(x, np.float32) for x in xs]
     operands = [*(np.broadcast_to(x, shape) for x in given), *out]
@@ -77,9 +77,7 @@ def share(kernel: tuple[int, int, bool], xs: Sequence[Any], out: Sequence[Array]
     steps = array("q", [s[1] for s in strides])
     head = [kernel[0], steps.buffer_info()[0], n, count, 0, at_a_time, kernel[2], len(operands)]
     job = array("q", [*head, *(x.ctypes.data for x in operands), *(s[0] for s in strides)])
-    dimensions = array("q", (threads, 0))
-    run = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 7, ctypes.c_int)(parallel_for)
-    run(kernel[1], 0, dimensions.buffer_info()[0], 0, job.buffer_info()[0], 0, 0, threads)
+    lead.entry(call_team(workers)[1], kernel[1], job.buffer_info()[0], workers)
     return True
 
 

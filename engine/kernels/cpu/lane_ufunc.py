@@ -21,7 +21,7 @@ CHUNK = 1 << 14  # elements that a core takes at a time
 PARALLEL_FROM = 1 << 15  # elements: fewer are never shared, as waking another core takes longer
 PARALLEL_WORK = 1 << 21  # elements times instructions: 40 us of one core, the price of waking another
 
-_team = (ctypes.c_int64 * 2)(0, 1)  # address of numba_parallel_for (0: work alone), threads
+_team = (ctypes.c_int64 * 3)(0, 0, 0)  # the addresses of team.lead and of its board; workers (0: work alone)
 _alive: list[Any] = []  # a ufunc borrows what it is made from
 _spans: dict[Any, tuple[int, bool]] = {}  # ufunc -> its span, and whether it flushes
 
@@ -49,11 +49,6 @@ def span_of(made: Any) -> tuple[int, bool] | None:
     return _spans.get(made)
 
 
-def team() -> tuple[int, int]:
-    """The address of numba_parallel_for, or 0: work alone; and how many threads there are."""
-    return _team[0], _team[1]
-
-
 @functools.cache
 def _maker() -> Callable[..., Any]:
     """PyUFunc_FromFuncAndData, from where every compiled extension takes it."""
@@ -67,9 +62,9 @@ def _maker() -> Callable[..., Any]:
 
 
 def gather_team() -> None:
-    """Let long rows use as many threads as are allowed now. Starts them the first time."""
+    """Let long rows use as many threads as are allowed now, and wake those who sleep."""
     from . import threads
 
-    parallel_for = threads._parallel_for() if threads.get_num_threads() > 1 else None
-    _team[1] = threads.get_num_threads()
-    _team[0] = ctypes.cast(parallel_for, ctypes.c_void_p).value or 0 if parallel_for else 0
+    _team[2] = threads.get_num_threads() - 1
+    if _team[2]:
+        _team[0], _team[1] = threads.call_team(_team[2])

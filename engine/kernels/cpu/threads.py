@@ -6,22 +6,20 @@ Three rules make the bits independent of the number of threads: the caller cuts 
 is its own, and whoever adds partial sums adds them in a fixed order. Cores take parts from one shared counter, so that
 a slow core simply takes fewer. Small work is one part, and one part runs here without any launch.
 
-The threads are those of Numba's threading layer: TBB, which is loaded from its wheel by absolute path, else OpenMP.
-Numba's workqueue aborts when two Python threads meet in it: where there is nothing else, work runs serially.
+The threads are our own (team.py): they stay awake between kernels, survive a fork, and serve several Python threads.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes
-import functools
-import importlib.metadata
 import os
 import platform
 import struct
+import threading
 from array import array
 from typing import Any
 
-import llvmlite.binding as llvm
 import numba
 import numpy as np
 from llvmlite import ir
@@ -31,12 +29,12 @@ from numba.extending import intrinsic
 from engine.errors import ArgumentError
 
 from .jit import Kernel, view
+from .team import Team, lead
 
 MAX_THREADS: int = numba.config.NUMBA_NUM_THREADS
 HEADER = 3  # slots of a job before its argument block: the kernel's address, the number of parts, the next part
 
 _num_threads = MAX_THREADS
-_forked = False
 
 
 def get_num_threads() -> int:
@@ -79,13 +77,12 @@ def job(kernel: Kernel, parts: int, slots: list[int]) -> array[int]:
 def run(job: array[int]) -> None:
     """Run every part of a job."""
     address, _ = job.buffer_info()
-    threads = min(_num_threads, job[1])
-    parallel_for = _parallel_for() if threads > 1 else None
-    if parallel_for is None:
-        run_parts.entry(0, 0, 0, address)
+    workers = min(_num_threads, job[1]) - 1
+    if workers > 0:
+        _, board = call_team(workers)
+        lead.entry(board, run_parts.address, address, workers)
     else:
-        dimensions = array("q", (threads, 0))
-        parallel_for(run_parts.address, 0, dimensions.buffer_info()[0], 0, address, 0, 0, threads)
+        run_parts.entry(address)
 
 
 # --- the driver: what each thread does -------------------------------------------------------------------------------
@@ -158,8 +155,8 @@ def _control_register(builder: Any, direction: str, value: Any) -> Any:
     return builder.load(slot)
 
 
-def _run_parts(_args, _dimensions, _steps, job):  # type: ignore[no-untyped-def]
-    """One thread's share of a job: take the next part until none is left. The form is Numba's for parallel loops."""
+def _run_parts(job):  # type: ignore[no-untyped-def]
+    """One thread's share of a job: take the next part until none is left."""
     header = view(job, HEADER, np.int64)
     state = _flush_denormals()
     while True:
@@ -170,57 +167,39 @@ def _run_parts(_args, _dimensions, _steps, job):  # type: ignore[no-untyped-def]
     _restore_denormals(state)
 
 
-run_parts = Kernel(_run_parts, "run_parts", arguments=4)
+run_parts = Kernel(_run_parts, "run_parts", arguments=1)
 
 
 # --- the threads -----------------------------------------------------------------------------------------------------
 
-
-@functools.cache
-def threading_layer() -> str:
-    """"tbb", "omp" or "serial": whose threads run the kernels. Asking starts them."""
-    _preload_tbb()
-    try:
-        numba.get_num_threads()  # starts Numba's layer, once per process, as any parallel Numba function would
-    except ValueError:  # the caller's configuration names a layer that is not here
-        return "serial"
-    layer = numba.threading_layer()
-    return layer if layer in ("tbb", "omp") else "serial"
+_team: Team | None = None
+_first_time = threading.Lock()
 
 
-def _preload_tbb() -> None:
-    """Numba looks for libtbb where the system's loader does, which is not where its wheel puts it."""
-    try:
-        files = importlib.metadata.files("tbb") or []
-    except importlib.metadata.PackageNotFoundError:
-        return
-    for file in files:
-        if file.name in ("libtbb.so.12", "tbb12.dll", "libtbb.12.dylib"):
-            try:
-                ctypes.CDLL(os.path.realpath(file.locate()), mode=ctypes.RTLD_GLOBAL)
-            except OSError:
-                return
+def team() -> Team:
+    """The threads besides the caller's own."""
+    global _team
+    if _team is None:
+        with _first_time:
+            if _team is None:
+                _team = Team(MAX_THREADS - 1)
+                atexit.register(_team.dismiss)
+    return _team
 
 
-@functools.cache
-def _start() -> Any:
-    if threading_layer() == "serial":
-        return None
-    address = llvm.address_of_symbol("numba_parallel_for")
-    words = [ctypes.c_int64] * 7 + [ctypes.c_int]  # function, args, dimensions, steps, data, two counts, threads
-    return ctypes.CFUNCTYPE(None, *words)(address) if address else None
-
-
-def _parallel_for() -> Any:
-    """Numba's parallel loop, or None where it can't be had (a forked child of an OpenMP process, for one)."""
-    if _forked and threading_layer() == "omp":
-        return None
-    return _start()
+def call_team(workers: int) -> tuple[int, int]:
+    """Wake so many members; the addresses of `lead` and of the team's board, for code that leads by itself."""
+    members = _team or team()
+    members.wake(workers)
+    return lead.address, members.board
 
 
 def _after_fork() -> None:
-    global _forked
-    _forked = _start.cache_info().currsize > 0
+    """A forked child has none of its parent's threads; it hires its own."""
+    global _team, _first_time
+    if _team is not None:
+        atexit.unregister(_team.dismiss)
+    _team, _first_time = None, threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

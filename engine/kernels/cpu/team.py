@@ -1,0 +1,225 @@
+"""The threads that share the kernels' work, and how they stay awake between two kernels.
+
+A training step is dozens of kernels with some Python in between. A thread that sleeps takes 0.1 to 0.3 ms to come
+when it is called: longer than many kernels take. So each member, done with a job, watches for the next one for about
+a millisecond, yielding to whoever else wants its core, and only then goes to sleep.
+
+    leader   lead(share, job, workers)                   member   stay(its number)
+             take the leader's lock, else work alone              for a millisecond: is there a job not seen yet?
+             post the job                                             count yourself in
+             share(job)         # take parts until none is left       if it is still posted: share(job)
+             take the job down                                        count yourself out
+             wait until nobody is counted in                      mark yourself asleep; return, to wait for the bell
+
+Who comes late finds nothing posted and does no harm: nobody waits for a member that has not begun. A second leader (the
+caller's own thread) works alone, which is right: its work and the first's are side by side already. After a fork the
+child has no members; they are hired again when it first has work for them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import os
+import platform
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from .jit import Kernel, number_at
+
+PAUSE: dict[str, tuple[str, list[Any]]] = dict.fromkeys(("x86_64", "AMD64"), ("llvm.x86.sse2.pause", []))
+PAUSE |= dict.fromkeys(("aarch64", "arm64"), ("llvm.aarch64.hint", [ir.IntType(32)(1)]))
+ROUNDS = 1500  # of watching before a member sleeps, about a millisecond
+PAUSES = 24  # instructions that wait a little, in a round
+PATIENCE = 64  # rounds in which the leader waits without yielding
+
+# The board: int64 words, those that different threads write on cache lines of their own.
+POSTED, NUMBER, COUNTED_IN, SHARE, JOB, WORKERS, LEADER, LEAVE, YIELD, MEMBERS = 0, 8, 16, 24, 25, 26, 32, 40, 41, 48
+SEEN, ASLEEP, MEMBER = 0, 1, 8  # of each member; words a member
+
+
+# --- words -----------------------------------------------------------------------------------------------------------
+
+
+def _word(builder: Any, place: Any) -> Any:
+    return builder.inttoptr(place, ir.IntType(64).as_pointer())
+
+
+@intrinsic
+def _read(typing: Any, place: Any) -> Any:
+    """The word at an address, as all threads see it."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load_atomic(_word(builder, args[0]), "seq_cst", 8)
+
+    return types.int64(types.int64), generate
+
+
+def _exchanging(operation: str) -> Any:
+    @intrinsic
+    def word(typing: Any, place: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.atomic_rmw(operation, _word(builder, args[0]), args[1], "seq_cst")
+
+        return types.int64(types.int64, types.int64), generate
+
+    return word
+
+
+_swap, _add = _exchanging("xchg"), _exchanging("add")  # each gives back the word as it was
+
+
+@intrinsic
+def _pause(typing: Any) -> Any:
+    """Wait some cycles, at little cost to the other thread of a core."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        name, words = PAUSE.get(platform.machine(), (None, []))
+        if name is not None:
+            kind = ir.FunctionType(ir.VoidType(), [word.type for word in words])
+            builder.call(builder.module.globals.get(name) or ir.Function(builder.module, kind, name), words)
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
+def _yield(typing: Any, function: Any) -> Any:
+    """Let other programs use this core, if they want it."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        known = builder.icmp_signed("!=", args[0], ir.IntType(64)(0))
+        with builder.if_then(known):
+            builder.call(builder.inttoptr(args[0], ir.FunctionType(ir.IntType(32), []).as_pointer()), [])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+@intrinsic
+def _call(typing: Any, share: Any, job: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [args[1]])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+# --- the two sides --------------------------------------------------------------------------------------------------
+
+
+def _lead(board, share, job, workers):  # type: ignore[no-untyped-def]
+    if _swap(board + 8 * LEADER, 1):
+        _call(share, job)
+        return
+    _swap(board + 8 * SHARE, share)
+    _swap(board + 8 * JOB, job)
+    _swap(board + 8 * WORKERS, workers)
+    _swap(board + 8 * POSTED, _add(board + 8 * NUMBER, 1) + 1)
+    _call(share, job)
+    _swap(board + 8 * POSTED, 0)
+    rounds = 0
+    while _read(board + 8 * COUNTED_IN):
+        _pause()
+        rounds += 1
+        if rounds > PATIENCE:
+            _yield(number_at(board, YIELD))
+    _swap(board + 8 * LEADER, 0)
+
+
+def _stay(board, member):  # type: ignore[no-untyped-def]
+    own = board + 8 * (MEMBERS + MEMBER * member)
+    seen, rounds = _read(own + 8 * SEEN), 0
+    while rounds < ROUNDS:
+        job = _read(board + 8 * POSTED)
+        if job != 0 and job != seen:
+            _add(board + 8 * COUNTED_IN, 1)
+            if _read(board + 8 * POSTED) == job:  # so it stays until all are counted out
+                seen, rounds = job, 0
+                if member < _read(board + 8 * WORKERS):
+                    _call(_read(board + 8 * SHARE), _read(board + 8 * JOB))
+            _add(board + 8 * COUNTED_IN, -1)
+        if _read(board + 8 * LEAVE):
+            return
+        for _ in range(PAUSES):
+            _pause()
+        _yield(number_at(board, YIELD))
+        rounds += 1
+    _swap(own + 8 * SEEN, seen)
+    _swap(own + 8 * ASLEEP, 1)
+
+
+lead = Kernel(_lead, "team_lead", arguments=4)
+stay = Kernel(_stay, "team_stay", arguments=2)
+
+
+# --- hiring, waking, dismissing ---------------------------------------------------------------------------------------
+
+
+class Team:
+    """So many threads besides the caller's own, hired when they are first woken.
+
+    board   its address: what `lead` takes first
+    """
+
+    def __init__(self, members: int) -> None:
+        line = 64
+        self._words = np.zeros(MEMBERS + MEMBER * members + line, np.int64)
+        self._first = -self._words.ctypes.data % line // 8
+        self._words[self._first + YIELD] = _yielding() or 0
+        self.board: int = self._words.ctypes.data + 8 * self._first
+        self._asleep = (ctypes.c_int64 * (MEMBER * max(1, members))).from_address(self.board + 8 * (MEMBERS + ASLEEP))
+        self._bells = [threading.Lock() for _ in range(members)]
+        self._hiring = threading.Lock()
+        self._threads: list[threading.Thread] = []
+
+    def wake(self, workers: int) -> None:
+        """Ring for those of the first so many members who sleep."""
+        if len(self._threads) < workers:
+            self._hire(workers)
+        for member in range(workers):
+            if self._asleep[MEMBER * member]:
+                self._asleep[MEMBER * member] = 0
+                with contextlib.suppress(RuntimeError):  # somebody else rang at the same moment
+                    self._bells[member].release()
+
+    def _hire(self, workers: int) -> None:
+        with self._hiring:
+            for member in range(len(self._threads), workers):
+                self._bells[member].acquire()
+                name = f"chainrule-{member + 1}"
+                thread = threading.Thread(target=self._work, args=(member, stay.entry), name=name, daemon=True)
+                thread.start()
+                self._threads.append(thread)
+
+    def _work(self, member: int, stay: Callable[[int, int], None]) -> None:
+        while not self._words[self._first + LEAVE]:
+            stay(self.board, member)
+            if not self._words[self._first + LEAVE]:
+                self._bells[member].acquire()
+
+    def dismiss(self) -> None:
+        """All members end; the board stays, and whoever leads works alone."""
+        self._words[self._first + LEAVE] = 1
+        for bell, thread in zip(self._bells, self._threads, strict=False):
+            with contextlib.suppress(RuntimeError):
+                bell.release()
+            thread.join(timeout=1)
+
+
+@functools.cache
+def _yielding() -> int | None:
+    """The address of the system's function that lets others run."""
+    with contextlib.suppress(OSError, AttributeError):
+        if os.name == "nt":
+            return ctypes.cast(ctypes.WinDLL("kernel32").SwitchToThread, ctypes.c_void_p).value  # type: ignore[attr-defined,no-any-return,unused-ignore]
+        return ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value
+    return None
