@@ -28,7 +28,7 @@ from numba.extending import intrinsic
 
 from engine.errors import ArgumentError
 
-from .jit import Kernel, view
+from .jit import ENABLED, Kernel, view
 from .team import Team, lead
 
 MAX_THREADS: int = numba.config.NUMBA_NUM_THREADS
@@ -71,7 +71,8 @@ def launch(kernel: Kernel, parts: int, *args: Any) -> None:
 
 def job(kernel: Kernel, parts: int, slots: list[int]) -> array[int]:
     """A header and an argument block. `run` changes it: copy one that serves several times."""
-    return array("q", [kernel.address, parts, 0, *slots])
+    address = kernel.address if ENABLED else 0  # then the caller takes its reference
+    return array("q", [address, parts, 0, *slots])
 
 
 def run(job: array[int]) -> None:
