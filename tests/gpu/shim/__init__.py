@@ -3,8 +3,9 @@
     module = load(source, options)                                 # options: -D.., -I..
     module.function("softmax_rows")(grid, block, args, shared_mem)
 
-args are NumPy arrays (C-contiguous; their address is passed), NumPy scalars of the parameter's own type, and ints,
-which stand for device pointers. Nothing is checked against the parameters' types: as on a device.
+args are NumPy arrays (C-contiguous; their address is passed), NumPy scalars of the parameter's own type, records of
+them (structs, by value), None (a null pointer), and ints, which stand for device pointers. Nothing is checked against
+the parameters' types: as on a device.
 
 `checked=True` also has every access to memory tested: bounds, values that nobody has written, races between threads
 and between blocks. That takes arrays made by `empty` and `array` below, which lie between guard pages.
@@ -249,7 +250,9 @@ def _three(sides: Sequence[int]) -> tuple[int, ...]:
 
 def _argument(a: Any) -> Any:
     """An array of one number, whose memory the kernel reads."""
-    if isinstance(a, np.ndarray) and a.ndim:
+    if a is None:
+        return np.array(0, np.uint64)
+    if isinstance(a, np.ndarray) and a.ndim and a.dtype.kind != "V":
         if not a.flags.c_contiguous:
             raise ShimError("an argument is not C-contiguous")
         return np.array(a.ctypes.data, np.uint64)
