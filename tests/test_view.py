@@ -1,9 +1,21 @@
-"""The computation graph as text."""
+"""A drawing shows the computation as it was, and nothing in it can break out."""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
 import engine
-from engine.view import graph
+from engine.parameter import Parameter
+from engine.view import graph, view
+from engine.view.graph import Graph
+from engine.view.layout import Lane, plan
+from engine.view.vjps import rule
 
 
 def test_a_graph_names_ops_inputs_shapes_and_equations():
@@ -24,3 +36,115 @@ def test_a_leaf_and_a_long_graph():
     for _ in range(300):
         y = y + x
     assert graph(y, equations=False, limit=10).splitlines()[-1] == "... and 290 more"
+
+
+# ------------------------------------------------------------------------------------------------ drawings
+HOSTILE = ["<script>alert(1)</script>", '"&amp;', r"\input{/etc/passwd}", "]]>--><!--", "{{7*7}}", 'a"];evil[label="x']
+
+
+def network(names=("hidden.kernel", "hidden.bias", "out.kernel"), dtype="float64"):
+    """Two layers, a sample in a row, and the loss."""
+    rng = np.random.default_rng(3)
+    x = engine.tensor(rng.standard_normal((4, 3)).astype(dtype))
+    w1, b1, w2 = (
+        Parameter(rng.standard_normal(s).astype(dtype), name=n)
+        for s, n in zip([(3, 5), (5,), (5, 2)], names, strict=True)
+    )
+    h = engine.sigmoid(engine.linear(x, w1, b1))
+    return engine.cross_entropy(np.array([0, 1, 1, 0]), engine.matmul(h, w2)), x, [w1, b1, w2]
+
+
+def test_a_vertex_has_the_value_and_the_gradient_that_the_computation_gave():
+    loss, x, (w1, b1, w2) = network()
+    g = Graph(loss, names={"x": x})
+    loss.backward(retain_graph=True)
+    for w in (w1, b1, w2):
+        np.testing.assert_array_equal(g.find(w).gradient, w.grad.numpy())
+    linear, sigmoid = (next(v for v in g.vertices if v.title == n) for n in ("linear", "sigmoid"))
+    np.testing.assert_allclose(linear.value, x.numpy() @ w1.numpy() + b1.numpy())
+    np.testing.assert_allclose(sigmoid.value, 1 / (1 + np.exp(-linear.value)))
+    s = sigmoid.value
+    np.testing.assert_allclose(linear.gradient, sigmoid.gradient * s * (1 - s))
+    assert {v.title for v in g.vertices if v.kind == "data"} == {"x", "data"}
+
+
+def test_ops_belong_to_the_layer_of_their_parameters():
+    loss, _, _ = network()
+    scopes = {v.title: v.scope for v in Graph(loss).vertices}
+    assert scopes["linear"] == scopes["sigmoid"] == scopes["hidden.kernel"] == "hidden"
+    assert scopes["matrix_product"] == "out"
+    assert scopes["mean"] == ""
+
+
+def test_a_freed_graph_says_what_to_do():
+    loss, _, _ = network()
+    loss.backward()
+    with pytest.raises(
+        engine.GradientError, match=r"was freed by backward; look at it before, or keep it with backward"
+    ):
+        view(loss)
+
+
+def test_every_edge_runs_from_its_source_to_its_target_through_free_lanes():
+    loss, _, _ = network()
+    p = plan(Graph(loss))
+    row = {id(box): (id(g), k) for g, rows in p.rows.items() for k, r in enumerate(rows) for box in r}
+    for edge, (first, *lanes, last) in p.stations.items():
+        assert (first, last) == (edge.source, edge.target)
+        assert all(isinstance(lane, Lane) and id(lane) in row for lane in lanes)
+        if edge.source.scope == edge.target.scope:
+            assert row[id(first)][1] < row[id(last)][1]
+
+
+def test_a_drawing_is_one_file_that_fetches_nothing(tmp_path):
+    loss, _, _ = network()
+    text = view(loss).save(tmp_path / "graph.html").read_text("utf-8")
+    links = set(re.findall(r"https?://[^\s\"'<)]+", text))
+    assert links <= {"http://www.w3.org/1998/Math/MathML", "http://www.w3.org/2000/svg"}
+    assert not re.search(r"<(link|img|iframe)|@import|url\(|fetch\(|XMLHttp", text)
+    assert text.count("<math") >= 5
+    assert "hidden.kernel" in text and "4 × 5" in text
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_cannot_break_out_of_a_drawing(name):
+    loss, x, _ = network((f"{name}.kernel", "hidden.bias", "out.kernel"))
+    v = view(loss, names={name: x}, title=name)
+    svg = ElementTree.fromstring(v.svg(backward=True))
+    assert {e.tag.rpartition("}")[2] for e in svg.iter()} <= {"svg", "g", "rect", "path", "text"}
+    assert any(name in (e.text or "") for e in svg.iter())
+    page = Page()
+    page.feed(v.html())
+    assert page.tags["script"] == 2 + 2 * page.tags["details.cr-inside"]
+    assert name in page.text
+    for line in v.dot().splitlines():
+        bare = re.sub(r'"(?:[^"\\]|\\.)*"', "", line)
+        assert '"' not in bare and "evil" not in bare and "script" not in bare
+
+
+class Page(HTMLParser):
+    """Tags and text as a browser sees them."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.text = Counter(), ""
+
+    def handle_starttag(self, tag, attrs):
+        self.tags[tag] += 1
+        self.tags[f"{tag}.{dict(attrs).get('class')}"] += 1
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_numbers_put_into_a_rule_give_what_flows_back():
+    """The right side of every line, computed, is the number on its end."""
+    loss, _, _ = network()
+    lines = [r.numbers for e in Graph(loss).edges if e.source.kind != "data" and (r := rule(e)).numbers]
+    assert len(lines) >= 6
+    for line in lines:
+        *middle, result = line.split(" = ")[1:] if " = " in line else line.split(r" \leftarrow ")[1].split(" = ")
+        if middle and r"\dots" not in middle[0] and "'" not in middle[0]:
+            text = middle[0].replace(r"\cdot", "*").replace(r"\left", "").replace(r"\right", "")
+            text = re.sub(r"\\frac\{(.*?)\}\{(.*?)\}", r"(\1)/(\2)", text)
+            assert eval(text) == pytest.approx(float(result), rel=0.02, abs=2e-3), line

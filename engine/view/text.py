@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..autograd import Node
 from ..tensor import Tensor
+from .graph import nodes_behind
 
 
 def graph(y: Tensor, *, equations: bool = True, limit: int = 200) -> str:
@@ -16,7 +17,7 @@ def graph(y: Tensor, *, equations: bool = True, limit: int = 200) -> str:
     """
     if y.node is None:
         return f"leaf {y.shape}" if y.requires_grad else f"data {y.shape}"
-    nodes = _newest_first(y.node)
+    nodes = nodes_behind(y)[::-1]
     number = {id(n): len(nodes) - k for k, n in enumerate(nodes)}
     rows = [
         (f"%{number[id(n)]} = {_call(n, number)}", str(n.shape), n.op.latex if equations else "") for n in nodes[:limit]
@@ -26,17 +27,6 @@ def graph(y: Tensor, *, equations: bool = True, limit: int = 200) -> str:
     if len(nodes) > limit:
         lines.append(f"... and {len(nodes) - limit} more")
     return "\n".join(lines)
-
-
-def _newest_first(start: Node) -> list[Node]:
-    seen: dict[int, Node] = {}
-    stack = [start]
-    while stack:
-        n = stack.pop()
-        if id(n) not in seen:
-            seen[id(n)] = n
-            stack.extend(p for p in n.parents if isinstance(p, Node))
-    return sorted(seen.values(), key=lambda n: -n.time)
 
 
 def _call(n: Node, number: dict[int, int]) -> str:
