@@ -17,14 +17,15 @@ class Probabilities(Tensor):
 
     A cross-entropy then starts from those (`losses.logits_of`): log(softmax(z)) = z - logsumexp(z) has all its digits
     where softmax(z) has become 0, and its derivative is one subtraction. Anything done to it gives a plain tensor; once
-    it, or the logits, are written to, the two no longer belong together, and `logits` is None.
+    it, or the logits, are written to, the two no longer belong together, and `logits` is None. `mask`: see
+    `layers.masks`.
     """
 
-    __slots__ = ("_logits", "_version")
+    __slots__ = ("_logits", "_version", "mask")
 
     def __init__(self, p: Tensor, logits: Tensor) -> None:
         super().__init__(p.data, p.requires_grad)
-        self.node, self._logits, self._version = p.node, logits, logits.storage.version
+        self.node, self._logits, self._version, self.mask = p.node, logits, logits.storage.version, None
 
     @property
     def logits(self) -> Tensor | None:

@@ -101,6 +101,8 @@ class LeakyReLU(Layer):
 
     supports_masking = True
 
+    supports_masking = True
+
     def __init__(self, negative_slope: float = 0.3, **options: Any) -> None:
         super().__init__(**options)
         self.negative_slope = negative_slope

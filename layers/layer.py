@@ -34,7 +34,7 @@ from engine.random import Generator, default_generator
 from engine.tensor import Tensor, asarray
 
 from . import initializers, regularizers, state, symbolic
-from .masks import Masked
+from .masks import mask_of, masked
 from .parts import Revision, parts_in, walk
 from .spec import InputSpec, batch_shape
 
@@ -70,7 +70,7 @@ class Layer(config.Configurable, family="layer"):
         cls._passes_training = "training" in inspect.signature(cls.call).parameters
 
     _passes_training = False
-    supports_masking = False  # does it treat each step of a sequence alone, so that the mask of its input still holds?
+    supports_masking = False  # has the result the steps of the inputs, so that their mask still holds?
 
     # -------------------------------------------------------------------------------------------- to be overridden
     def build(self, *input_shape: Any) -> None:
@@ -119,9 +119,14 @@ class Layer(config.Configurable, family="layer"):
         if self._passes_training:
             options = {"training": self.training, **options}
         y = self.call(*inputs, **options)
-        if self.supports_masking and type(inputs[0]) is Masked and type(y) is Tensor:
-            return Masked(y, inputs[0].mask)
+        if self.supports_masking and type(inputs[0]) is not Tensor and isinstance(y, Tensor):
+            mask = self.mask_for(*inputs)
+            return y if mask is None else masked(y, mask)
         return y
+
+    def mask_for(self, *inputs: Any) -> Tensor | None:
+        """The mask of the result, in a layer that `supports_masking`: by default the first input's."""
+        return mask_of(inputs[0])
 
     def _call_symbolic(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
         if self.needs is not None:

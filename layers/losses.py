@@ -2,7 +2,9 @@ r"""Losses with Keras' words: `loss(y_true, y_pred, sample_weight)` is one numbe
 
 `call` gives one loss for each sample (the mean over the last axis where a sample has several outputs); then each is
 multiplied by its weight, and `reduction` makes one number of them: "sum_over_batch_size" (the mean; weights do not
-change what it divides by), "sum", or None for no reduction. The equations stand with the engine's ops.
+change what it divides by), "sum", or None for no reduction. Where y_pred (N,T,...) brings a mask along
+(`layers.masks`), steps that are not real have no loss, and the mean is over the others. The equations stand with the
+engine's ops.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from engine.errors import ArgumentError, DTypeError, ShapeError
 from engine.tensor import Tensor, asarray
 
 from .activations import Probabilities
+from .masks import mask_of
 
 
 def logits_of(y_pred: Tensor, from_logits: bool) -> Tensor | None:
@@ -50,9 +53,12 @@ class Loss(config.Configurable, family="loss"):
         losses = self.call(self._truth(y_true, y_pred), y_pred)
         if sample_weight is not None:
             losses = losses * self._weights(sample_weight, losses)
+        losses, share = _of_real_steps(losses, mask_of(y_pred))
         if self.reduction is None:
             return losses
-        return ops.mean(losses) if self.reduction == "sum_over_batch_size" else ops.sum(losses)
+        if self.reduction == "sum":
+            return ops.sum(losses)
+        return ops.mean(losses) if share == 1 else ops.mean(losses) / share
 
     def _truth(self, y_true: Any, y_pred: Tensor) -> Tensor:
         """y_true as a tensor of y_pred's dtype and shape: (N,) and (N,1) are taken for each other."""
@@ -79,6 +85,14 @@ class Loss(config.Configurable, family="loss"):
                 "sample (and time step)"
             )
         return ops.reshape(w, shape=w.shape + (1,) * (losses.ndim - w.ndim))
+
+
+def _of_real_steps(losses: Tensor, mask: Tensor | None) -> tuple[Tensor, float]:
+    """(N,T,...) with 0 where the mask (N,T) is False, and the share of it that is True; 1 where that is nothing."""
+    if mask is None or losses.shape[: mask.ndim] != mask.shape:
+        return losses, 1.0
+    real = ops.reshape(mask, shape=mask.shape + (1,) * (losses.ndim - mask.ndim))  # (N,T) -> (N,T,1..)
+    return ops.where(real, losses, 0.0), float(mask.numpy().mean()) or 1.0
 
 
 def _share(label_smoothing: float) -> float:

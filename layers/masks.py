@@ -2,8 +2,12 @@
 
     Embedding(..., mask_zero=True) or Masking()     make the mask
     layers that treat each step alone               pass it on (`supports_masking`: Dense, Dropout, Activation ...)
-    recurrent layers                                leave out the steps that are not real
+    layers of several inputs                        make one of theirs (`Add`, `Concatenate` ...)
+    recurrent layers, attention                     leave out the steps that are not real
+    BatchNormalization, losses and metrics          count the real steps only
     all others                                      see a tensor as any other, and their result has no mask
+
+The rules are Keras 3's.
 """
 
 from __future__ import annotations
@@ -25,4 +29,12 @@ class Masked(Tensor):
 
 def mask_of(x: Any) -> Tensor | None:
     """The mask that x brings along, or None."""
-    return x.mask if isinstance(x, Masked) else None
+    return getattr(x, "mask", None)
+
+
+def masked(x: Tensor, mask: Tensor) -> Tensor:
+    """x with this mask: itself, where it can hold one."""
+    if type(x) is Tensor or isinstance(x, Masked):
+        return Masked(x, mask)
+    x.mask = mask  # type: ignore[attr-defined]
+    return x

@@ -1,4 +1,8 @@
-"""Layers of several inputs, given as one list: Add()([a, b])."""
+"""Layers of several inputs, given as one list: Add()([a, b]).
+
+Masks meet as in Keras: a step of the result is real where it is real in any input. An input without a mask is real
+throughout, so Add and its like then give none, and Concatenate of features one that is True everywhere.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +10,30 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from engine import ops
+from engine import ones, ops
 from engine.errors import ShapeError
 from engine.shapes import normalize_axis
 from engine.tensor import Tensor
 
 from .layer import Layer
+from .masks import mask_of
 from .spec import words
 
 
 class _Merge(Layer):
     """Elementwise, two at a time from the left; shapes broadcast."""
 
+    supports_masking = True
     pairwise: ClassVar[Callable[[Tensor, Tensor], Tensor]]
     least = 2
 
     def call(self, inputs: Sequence[Tensor]) -> Tensor:
         self._check([x.shape for x in self._several(inputs)])
         return functools.reduce(type(self).pairwise, inputs)
+
+    def mask_for(self, inputs: Sequence[Tensor]) -> Tensor | None:
+        masks = [mask_of(x) for x in inputs]
+        return None if any(m is None for m in masks) else functools.reduce(ops.logical_or, masks)
 
     def compute_output_shape(self, input_shapes: Any) -> Any:
         shapes = [tuple(s) for s in self._several(input_shapes)]
@@ -98,6 +108,17 @@ class Concatenate(_Merge):
     def call(self, inputs: Sequence[Tensor]) -> Tensor:
         self.compute_output_shape([x.shape for x in inputs])
         return ops.concat(list(inputs), axis=self.axis)
+
+    def mask_for(self, inputs: Sequence[Tensor]) -> Tensor | None:
+        masks = [mask_of(x) for x in inputs]
+        if all(m is None for m in masks):
+            return None
+        axis = normalize_axis(self.title, self.axis, inputs[0].ndim)
+        real = [
+            ones(x.shape[:2], dtype="bool", device=x.device) if mask is None else mask
+            for x, mask in zip(inputs, masks, strict=True)
+        ]  # (N,T) each
+        return ops.concat(real, axis=axis) if axis < 2 else functools.reduce(ops.logical_or, real)
 
     def compute_output_shape(self, input_shapes: Any) -> Any:
         shapes = [list(s) for s in self._several(input_shapes)]

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from engine import ops
 from engine.errors import ArgumentError
 from engine.parameter import Buffer
 from engine.shapes import normalize_axes
-from engine.tensor import Tensor
+from engine.tensor import Tensor, asarray
 
 from . import initializers, regularizers
 from .layer import Layer
+from .masks import mask_of
 from .spec import InputSpec, known
 
 
@@ -25,8 +28,11 @@ class BatchNormalization(Layer):
 
     In training the mean μ and the variance σ² are the batch's, and the running ones (primed) follow with momentum m; in
     use, and when frozen, the running ones take their place. The variance divides by the count, not by one less, for
-    both. Words and defaults are Keras 3's: momentum 0.99, epsilon 1e-3. [Ioffe and Szegedy, ICML 2015, algorithms 1, 2]
+    both; steps that a mask (N,T) calls unreal are not counted. Words and defaults are Keras 3's: momentum 0.99, epsilon
+    1e-3. [Ioffe and Szegedy, ICML 2015, algorithms 1, 2]
     """
+
+    supports_masking = True
 
     def __init__(
         self,
@@ -73,11 +79,27 @@ class BatchNormalization(Layer):
                 p.declare((C,))
         self.needs.channels = C
 
-    def call(self, x: Tensor) -> Tensor:
+    def call(self, x: Tensor, mask: Any = None) -> Tensor:
+        """mask (N,T): False at steps of x (N,T,...,C) that do not count; by default the one that x brings along."""
+        mask = mask_of(x) if mask is None else asarray(mask) != 0
+        if self.training and self.trainable and mask is not None:
+            return self._of_real_steps(x, ops.reshape(mask, shape=mask.shape + (1,) * (x.ndim - mask.ndim)))
         if self.training and self.trainable:
             return ops.batch_norm(x, self.gamma, self.beta, eps=self.epsilon, observe=self._follow)
         mean, variance = self.moving_mean, self.moving_variance
         return ops.batch_norm_inference(x, self.gamma, self.beta, mean, variance, eps=self.epsilon)
+
+    def _of_real_steps(self, x: Tensor, real: Tensor) -> Tensor:
+        """With the mean and the variance of the real steps, (N,T,1) for x (N,T,C)."""
+        axes = tuple(range(x.ndim - 1))
+        count = max(1.0, float(np.broadcast_to(real.numpy(), (*x.shape[:-1], 1)).sum()))
+        mean = ops.sum(ops.where(real, x, 0.0), axis=axes) / count  # (N,T,C) -> (C,)
+        centred = x - mean
+        variance = ops.sum(ops.where(real, centred * centred, 0.0), axis=axes) / count
+        self._follow(mean.data, variance.data)
+        y = centred / ops.sqrt(variance + self.epsilon)
+        y = y if self.gamma is None else self.gamma * y
+        return y if self.beta is None else y + self.beta
 
     def _follow(self, mean: Any, variance: Any) -> None:
         """Move the running statistics a little towards the batch's, (C,) each."""

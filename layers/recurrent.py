@@ -92,6 +92,12 @@ class _Recurrent(Layer):
         self.masks: Generator | None = None
         self._last: list[Any] | None = None  # states (N,units), while stateful
 
+    @classmethod
+    def arguments(cls) -> dict[str, Any]:
+        """Its own, and those that `**options` hand on to the class it is made from."""
+        own, above = super().arguments(), cls.__base__
+        return above.arguments() | own if above is not None and issubclass(above, _Recurrent) else own
+
     def _bias_shape(self) -> tuple[int, ...]:
         return (self.gates * self.units,)
 
@@ -201,15 +207,11 @@ class _Gated(_Recurrent):
         activation: Any = "tanh",
         recurrent_activation: Any = "sigmoid",
         use_bias: bool = True,
+        *in_order: Any,
         **options: Any,
     ) -> None:
-        super().__init__(units, activation, use_bias, **options)
+        super().__init__(units, activation, use_bias, *in_order, **options)
         self.recurrent_activation = activations.get(recurrent_activation)
-
-    @classmethod
-    def arguments(cls) -> dict[str, Any]:
-        """Its own, and those that `**options` hand on."""
-        return super().arguments() | _Recurrent.arguments()
 
     def _usual(self) -> bool:
         return self.activation is ops.tanh and self.recurrent_activation is activations.sigmoid
@@ -235,17 +237,9 @@ class GRU(_Gated):
     fused = staticmethod(ops.gru)
     loop = staticmethod(recurrent_steps.gru_loop)
 
-    def __init__(
-        self,
-        units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
-        use_bias: bool = True,
-        reset_after: bool = True,
-        **options: Any,
-    ) -> None:
+    def __init__(self, units: int, *in_order: Any, reset_after: bool = True, **options: Any) -> None:
         self.reset_after = reset_after
-        super().__init__(units, activation, recurrent_activation, use_bias, **options)
+        super().__init__(units, *in_order, **options)
 
     def _bias_shape(self) -> tuple[int, ...]:
         return (2, 3 * self.units) if self.reset_after else (3 * self.units,)
@@ -272,17 +266,9 @@ class LSTM(_Gated):
     fused = staticmethod(ops.lstm)
     loop = staticmethod(recurrent_steps.lstm_loop)
 
-    def __init__(
-        self,
-        units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
-        use_bias: bool = True,
-        unit_forget_bias: bool = True,
-        **options: Any,
-    ) -> None:
+    def __init__(self, units: int, *in_order: Any, unit_forget_bias: bool = True, **options: Any) -> None:
         self.unit_forget_bias = unit_forget_bias
-        super().__init__(units, activation, recurrent_activation, use_bias, **options)
+        super().__init__(units, *in_order, **options)
 
     def _bias_values(self) -> Any:
         return ForgetBias(self.bias_initializer) if self.unit_forget_bias else self.bias_initializer

@@ -15,6 +15,7 @@ import numpy as np
 from engine.errors import ArgumentError, DataError, DTypeError, IndexRangeError, ShapeError
 from engine.tensor import Tensor, asarray
 from layers import losses
+from layers.masks import mask_of
 from models import metrics
 from models.averages import Mean, Metric
 
@@ -106,9 +107,9 @@ class Objective:
     def measure(self, y_true: Arrays, y_pred: Sequence[Tensor], weight: np.ndarray | None) -> None:
         """Add a batch to the metrics."""
         for i, metric in self.metrics:
-            metric.update(y_true[i], y_pred[i].numpy())
+            metric.update(y_true[i], y_pred[i].numpy(), real_steps(y_pred[i]))
         for i, metric in self.weighted:
-            metric.update(y_true[i], y_pred[i].numpy(), weight)
+            metric.update(y_true[i], y_pred[i].numpy(), real_steps(y_pred[i], weight))
 
     # --- an epoch ------------------------------------------------------------------------------------------------
     def all_metrics(self) -> list[Metric]:
@@ -185,6 +186,15 @@ def check_like_output(where: str, name: str, target: np.ndarray, output: tuple[i
 
 
 # --- in small -------------------------------------------------------------------------------------------------------
+
+
+def real_steps(y_pred: Tensor, weight: np.ndarray | None = None) -> np.ndarray | None:
+    """The weights of an output's rows (N,), or of its steps (N,T): 0 where the mask it brings along is False."""
+    mask = mask_of(y_pred)
+    if mask is None or y_pred.ndim <= mask.ndim:  # (N,T,C) has steps
+        return weight
+    real = mask.numpy()
+    return real if weight is None else real * weight.reshape(weight.shape + (1,) * (real.ndim - weight.ndim))
 
 
 def _loss(what: Any) -> Any:
