@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.kernels.cpu import cross_entropy, softmax
+from engine.kernels.cpu import conv, cross_entropy, dropout, norm, pool, random, softmax
 from engine.kernels.cuda import launch
 
 Rng = np.random.Generator
@@ -31,12 +31,13 @@ class Case:
     bound: float = 8  # units of the dtype's last place, of 1, or of the largest number of a result
     dtypes: tuple[Any, ...] = DTYPES
     wide: tuple[int, ...] = ()  # places of arguments that are kept in what is computed in
+    run: Callable[..., Any] | None = None  # what calls it, where it gives no result
 
     def __str__(self) -> str:
         return f"{self.module}.{self.name}"
 
     def check(self, rng: Rng) -> None:
-        run = getattr(importlib.import_module(f"engine.kernels.cuda.{self.module}"), self.name)
+        run = self.run or getattr(importlib.import_module(f"engine.kernels.cuda.{self.module}"), self.name)
         for args in self.calls(rng):
             for dtype in self.dtypes:
                 given = [cast(a, launch.wide(dtype) if i in self.wide else dtype) for i, a in enumerate(args)]
@@ -156,6 +157,295 @@ def _plain_mixtures_gradient(g: Any, q: Any, z: Any, lse: Any, smoothing: float,
     return q_bar, cross_entropy.plain_probability_losses_gradient(g, q, z, lse, smoothing)
 
 
+# --- reductions and running sums -------------------------------------------------------------------------------------
+
+SHAPES: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
+    ((5,), (0,)), ((1,), (0,)), ((33, 7), (0,)), ((33, 7), (1,)), ((4, 5, 6), (0, 2)), ((4, 5, 6), (0, 1, 2)),
+    ((600, 3), (0,)), ((2, 300, 40), (1,)), ((3, 1100), (1,)), ((9000,), (0,)), ((2, 3, 70), (1,)), ((3, 0), (0,)),
+    ((2, 1, 3), (1,)), ((270, 2, 3), (0, 2)),
+]  # fmt: skip
+
+
+def _reductions(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    for shape, axes in SHAPES:
+        yield _normal(rng, shape), axes, bool(rng.integers(2))
+    x = _normal(rng, (40, 33))
+    x[3, 5] = np.nan
+    yield x, (1,), False
+    yield x, (0,), True
+
+
+def _largest(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    yield from ((x, axes, keepdims) for x, axes, keepdims in _reductions(rng) if x.size)
+    yield np.full((3, 40), -np.inf), (1,), False
+
+
+def _centred(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    for x, axes, keepdims in _reductions(rng):
+        yield x, _normal(rng, [1 if a in axes else n for a, n in enumerate(x.shape)]), axes, keepdims
+
+
+def _plain_reduction(ufunc: Any, enter: Callable[..., Any] = lambda x: x) -> Callable[..., Any]:
+    return lambda x, *rest: ufunc.reduce(enter(x, *rest[:-2]), axis=rest[-2], keepdims=rest[-1])
+
+
+def _scans(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    for shape, axis in (
+        ((5,), 0), ((1, 3), 1), ((3, 1000), 1), ((2, 1025), 1), ((2500, 3), 0), ((2, 40, 5), 1), ((0, 3), 0),
+    ):  # fmt: skip
+        for initial in (False, True):
+            yield _normal(rng, shape), axis, initial
+    yield rng.integers(-5, 5, (3, 1100)), 1, True
+    yield rng.integers(0, 5, (40, 3)).astype(np.uint8), 0, False
+    yield np.ones(2_000_000 // 1000, bool), 0, False
+
+
+# --- products and what goes around them ------------------------------------------------------------------------------
+
+
+def _products(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    yield _normal(rng, (5, 7)), _normal(rng, (7, 3)), False, False, None, _normal(rng, 3), True
+    yield _normal(rng, (7, 5)), _normal(rng, (3, 7)), True, True, None, _normal(rng, 3), False
+    yield _normal(rng, (2, 5, 7)), _normal(rng, (2, 7, 300)), False, False, None, None, True
+    yield _normal(rng, (0, 5)), _normal(rng, (5, 3)), False, False, None, None, False
+
+
+def _plain_product(a: Any, b: Any, ta: bool, tb: bool, out: None, bias: Any, relu: bool) -> Any:
+    y = (a.mT if ta else a) @ (b.mT if tb else b) + (0 if bias is None else bias)
+    return np.maximum(y, 0) if relu else y
+
+
+def _cotangents(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    for shape in ((7, 5), (3, 300, 33), (1, 1), (0, 4), (700, 1)):
+        yield _normal(rng, shape), _normal(rng, shape)
+
+
+def _images(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    """x shape, w shape, stride, padding, dilation, groups"""
+    yield (2, 5, 6, 3), (3, 3, 3, 4), (1, 1), ((1, 1), (1, 1)), (1, 1), 1
+    yield (1, 7, 7, 4), (3, 2, 2, 6), (2, 1), ((0, 1), (2, 0)), (1, 2), 2
+    yield (3, 4, 4, 5), (1, 1, 5, 2), (1, 1), ((0, 0), (0, 0)), (1, 1), 1
+    yield (2, 9, 4, 3), (2, 3, 1, 3), (3, 2), ((1, 0), (1, 1)), (2, 1), 3
+    yield (1, 1, 1, 1), (1, 1, 1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), 1
+    yield (0, 4, 4, 2), (2, 2, 2, 3), (1, 1), ((0, 0), (0, 0)), (1, 1), 1
+    yield (2, 6, 6, 9), (5, 5, 9, 2), (1, 1), ((2, 2), (2, 2)), (1, 1), 1
+
+
+def _convolutions(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    for i, (x, w, *how) in enumerate(_images(rng)):
+        bias = _normal(rng, w[3]) if i % 2 == 0 else None
+        yield _normal(rng, x), _normal(rng, w), bias, *how, i % 3 == 0
+
+
+def _input_gradients(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    for x, w, *how in _images(rng):
+        yield _normal(rng, conv.out_shape(x, w, *how[:3])), _normal(rng, w), x, *how
+
+
+def _weight_gradients(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    for x, w, *how in _images(rng):
+        yield _normal(rng, x), _normal(rng, conv.out_shape(x, w, *how[:3])), w, *how
+
+
+def _layers(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    """Gradients of conv2d + bias, with relu, and with max-pooling behind it."""
+    for x, w, *how in list(_images(rng))[:2]:
+        shape = conv.out_shape(x, w, *how[:3])
+        arrays, needs = (_normal(rng, x), _normal(rng, w), *how), (True, True, True)
+        yield _normal(rng, shape), None, None, *arrays, None, needs
+        yield _normal(rng, shape), _normal(rng, shape), None, *arrays, None, (False, True, False)
+        at = (2, 2), (2, 2), ((0, 0), (0, 0)), (shape[1] // 2, shape[2] // 2)
+        y, index = pool.plain_max_pool2d(_normal(rng, shape), *at)
+        yield _normal(rng, y.shape), y, index, *arrays, at, needs
+
+
+def _plain_layer(g: Any, y: Any, index: Any, x: Any, w: Any, *rest: Any) -> Any:
+    *how, at, needs = rest
+    return conv._plain_backward(g, y, index, x, w, x.shape, w.shape, tuple(how), at, needs)
+
+
+def _pooled(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    for x, w, *how in list(_images(rng))[:2]:
+        shape = conv.out_shape(x, w, *how[:3])
+        at = (2, 2), (1, 2), ((1, 0), (0, 1)), (shape[1], shape[2] // 2)
+        yield _normal(rng, x), _normal(rng, w), _normal(rng, w[3]), *how, at
+
+
+def _plain_pooled(x: Any, w: Any, b: Any, *rest: Any) -> Any:
+    *how, at = rest
+    return pool.plain_max_pool2d(conv.reference(x, w, b, *how, True), *at)
+
+
+# --- pooling ---------------------------------------------------------------------------------------------------------
+
+
+def _windows(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    """shape, size, stride, padding, out"""
+    for shape, size, stride, padding in (
+        ((2, 4, 6, 3), (2, 2), (2, 2), ((0, 0), (0, 0))), ((1, 7, 5, 2), (3, 3), (2, 1), ((1, 1), (0, 2))),
+        ((2, 5, 5, 1), (3, 2), (1, 1), ((1, 1), (1, 0))), ((1, 3, 9, 40), (1, 2), (3, 4), ((0, 0), (0, 1))),
+        ((1, 1, 1, 1), (1, 1), (1, 1), ((0, 0), (0, 0))), ((0, 4, 4, 2), (2, 2), (2, 2), ((0, 0), (0, 0))),
+        ((1, 18, 17, 2), (16, 17), (1, 1), ((0, 0), (0, 0))),
+    ):  # fmt: skip
+        out = tuple(
+            (n + sum(p) - k) // s + 1 for n, k, s, p in zip(shape[1:3], size, stride, padding, strict=True)
+        )
+        yield shape, size, stride, padding, out
+
+
+def _with_ties(rng: Rng, shape: Any) -> Any:
+    x = rng.integers(-3, 3, shape).astype(float)
+    x[rng.random(shape) < 0.02] = np.nan
+    return x
+
+
+def _pools(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    for shape, *at in _windows(rng):
+        yield _with_ties(rng, shape), *at
+
+
+def _means(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    for shape, *at in _windows(rng):
+        yield _normal(rng, shape), *at
+
+
+def _scatters(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    for shape, *at in _windows(rng):
+        y, index = pool.plain_max_pool2d(_with_ties(rng, shape), *at)
+        yield _normal(rng, y.shape), index, shape, *at
+
+
+def _gathers(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    for shape, *at in _windows(rng):
+        yield _normal(rng, shape), pool.plain_max_pool2d(_with_ties(rng, shape), *at)[1], *at
+
+
+def _spreads(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    for shape, *at in _windows(rng):
+        yield _normal(rng, (shape[0], *at[3], shape[3])), shape, *at
+
+
+# --- normalisation ---------------------------------------------------------------------------------------------------
+
+
+def _samples(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    """x, gamma, beta, axes, eps, centred"""
+    for shape, k in (
+        ((9, 5), 1), ((3, 1), 1), ((2, 3, 40), 1), ((3, 1100), 1), ((4, 3, 30), 2), ((0, 4), 1), ((70, 33), 1),
+    ):  # fmt: skip
+        weights = shape[len(shape) - k :]
+        axes = tuple(range(len(shape) - k, len(shape)))
+        yield _normal(rng, shape) + 3, _normal(rng, weights), _normal(rng, weights), axes, 1e-3, True
+        yield _normal(rng, shape) + 3, _normal(rng, weights), None, axes, 1e-3, False
+    yield _normal(rng, (3, 4)), None, None, (1,), 1e-3, True
+
+
+def _samples_gradient(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    for i, (x, gamma, beta, axes, eps, centred) in enumerate(_samples(rng)):
+        statistics = norm.plain_layer_norm(x, gamma, beta, axes, eps, centred)[1]
+        needs = (True, True, True) if i % 3 else (False, True, False)
+        yield _normal(rng, x.shape), x, gamma, statistics, axes, needs, centred
+
+
+def _plain_samples_gradient(g: Any, x: Any, gamma: Any, statistics: Any, axes: Any, needs: Any, centred: bool) -> Any:
+    samples = tuple(range(x.ndim - len(axes)))
+    return norm.plain_gradient(g, x, gamma, statistics, axes, samples, needs, centred)
+
+
+def _batches(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    for shape in ((9, 5), (1, 3), (70, 33), (3, 40, 40, 2), (4300, 1), (2, 0), (5, 64)):
+        C = shape[-1]
+        yield _normal(rng, shape) + 3, _normal(rng, C), _normal(rng, C), 1e-3
+    yield _normal(rng, (4, 3)), None, None, 1e-3
+
+
+def _batches_gradient(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    for i, (x, gamma, beta, eps) in enumerate(_batches(rng)):
+        _, mean, _, scale = norm.plain_batch_norm(x, gamma, beta, eps)
+        yield _normal(rng, x.shape), x, gamma, (mean, scale), (True, True, True) if i % 3 else (False, True, False)
+
+
+def _plain_batches_gradient(g: Any, x: Any, gamma: Any, statistics: Any, needs: Any) -> Any:
+    samples = tuple(range(x.ndim - 1))
+    return norm.plain_gradient(g, x, gamma, statistics, samples, samples, needs)
+
+
+# --- random numbers, dropout -----------------------------------------------------------------------------------------
+
+
+def _streams(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    for start, n in ((0, 4), (0, 1), (5, 6), (3, 2000), (2**34 - 3, 9), (0, 0)):
+        yield int(rng.integers(2**63)), int(rng.integers(2**63)), start, n
+    yield 2**64 - 1, 2**64 - 1, 1, 5
+
+
+def _plain_bits(seed: int, stream: int, start: int, n: int) -> Any:
+    first, skip = divmod(start, 4)
+    return random.philox_words(seed, stream, first, -(-(skip + n) // 4))[skip : skip + n]
+
+
+def _dropped(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    for i, shape in enumerate(((5,), (3, 7), (1030,), (), (0,), (4, 4))):
+        yield _normal(rng, shape), (0.5, 0.1, 0.9, 0.5, 0.5, 1.0)[i], int(rng.integers(2**63)), int(rng.integers(2**63))
+
+
+# --- rows of tables --------------------------------------------------------------------------------------------------
+
+
+def _tables(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    """ids, rows, D: few of each, many of some, all the same, none."""
+    yield rng.integers(0, 7, (3, 5)), 7, 4
+    yield rng.integers(0, 300, 700), 300, 3
+    yield np.zeros(200, np.int64), 1, 2
+    yield np.full(400, 3), 5, 130
+    yield np.concatenate([np.zeros(70, np.int64), rng.integers(0, 3, 60), np.full(300, 2)]).astype(np.int32), 17, 1
+    yield np.repeat(np.arange(5), 64), 5, 2
+    yield rng.integers(0, 5, 1), 5, 3
+    yield rng.integers(0, 5, (0, 2)), 5, 3
+
+
+def _lookups(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    for ids, rows, D in _tables(rng):
+        yield ids, _normal(rng, (rows, D))
+    yield np.array([-1, 0, 7, 2**40]), _normal(rng, (5, 3))  # clamped: the op's check has its own error
+
+
+def _additions(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    for ids, rows, D in _tables(rng):
+        yield _normal(rng, (*ids.shape, D)), ids, rows
+
+
+def _plain_additions(g: Any, ids: Any, rows: int) -> Any:
+    table = np.zeros((rows, g.shape[-1]))
+    np.add.at(table, ids, g)
+    return table
+
+
+def _targets(rng: Rng) -> Iterator[tuple[Any, ...]]:
+    ids = rng.integers(-4, 4, 50)
+    yield _normal(rng, (4, 5)), ids, _normal(rng, (50, 5))
+    yield _normal(rng, (4, 5)), (ids, rng.integers(0, 5, 50)), _normal(rng, 50)
+    yield _normal(rng, (4, 5)), (1, ids[:7]), _normal(rng, 7)
+    yield _normal(rng, (4, 5)), 2, _normal(rng, 5)
+    yield _normal(rng, (4, 5)), (slice(None), ids), _normal(rng, (4, 50))
+    yield _normal(rng, (4, 5)), _normal(rng, (4, 5)) > 0, np.float64(1.5)
+    yield rng.integers(0, 9, (4, 5)), ids, rng.integers(0, 9, (50, 5))
+
+
+def _added_at(target: Any, index: Any, values: Any) -> Any:
+    from engine.kernels.cuda.embedding import add_at
+
+    y = target.copy()
+    add_at(y, index, values)
+    return y
+
+
+def _plain_added_at(target: Any, index: Any, values: Any) -> Any:
+    y = target.copy()
+    np.add.at(y, index, values)
+    return y
+
+
 # fmt: off
 CASES = [
     Case("softmax", "softmax", softmax.plain_softmax, _masked_softmax),
@@ -169,5 +459,37 @@ CASES = [
     ),
     Case("cross_entropy", "probability_losses", cross_entropy.plain_probability_losses, _mixtures, 32),
     Case("cross_entropy", "probability_losses_gradient", _plain_mixtures_gradient, _mixtures_gradient, 32, wide=(3,)),
+    Case("reduce", "total", _plain_reduction(np.add), _reductions, 64),
+    Case("reduce", "largest", _plain_reduction(np.maximum), _largest, 0),
+    Case("reduce", "smallest", _plain_reduction(np.minimum), _largest, 0),
+    Case("reduce", "differences", _plain_reduction(np.add, lambda x, c: x - c), _centred, 64),
+    Case("reduce", "squares", _plain_reduction(np.add, lambda x, c: np.square(x - c)), _centred, 64),
+    Case("reduce", "exponentials", _plain_reduction(np.add, lambda x, c: np.exp(x - c)), _centred, 64),
+    Case("scan", "cumulative_sum", lambda x, axis, initial: np.cumulative_sum(x, axis=axis, include_initial=initial),
+         _scans, 64),
+    Case("bias", "bias_gradient", lambda g, y: g.reshape(-1, g.shape[-1]).sum(0), _cotangents, 64,
+         run=lambda g, y: importlib.import_module("engine.kernels.cuda.bias").bias_gradient(g)),
+    Case("bias", "rectified_gradient", lambda g, y: (np.where(y > 0, g, 0), np.where(y > 0, g, 0).reshape(
+        -1, g.shape[-1]).sum(0)), _cotangents, 64),
+    Case("matmul", "matmul", _plain_product, _products, 32),
+    Case("random", "philox_bits", _plain_bits, _streams, dtypes=(np.float32,)),
+    Case("dropout", "dropout", dropout.plain_dropout, _dropped, 2),
+    Case("norm", "layer_norm", norm.plain_layer_norm, _samples, 64),
+    Case("norm", "layer_norm_gradient", _plain_samples_gradient, _samples_gradient, 256, wide=(3,)),
+    Case("norm", "batch_norm", norm.plain_batch_norm, _batches, 64),
+    Case("norm", "batch_norm_gradient", _plain_batches_gradient, _batches_gradient, 256, wide=(3,)),
+    Case("pool", "max_pool2d", pool.plain_max_pool2d, _pools, 0),
+    Case("pool", "scatter_windows", pool.plain_scatter_windows, _scatters, 4),
+    Case("pool", "gather_windows", pool.gather_windows, _gathers, 0),
+    Case("pool", "average_pool2d", pool.plain_average_pool2d, _means, 16),
+    Case("pool", "spread_windows", pool.plain_spread_windows, _spreads, 16),
+    Case("conv", "conv2d", conv.reference, _convolutions, 64),
+    Case("conv", "conv2d_input_gradient", conv.reference_input_gradient, _input_gradients, 64),
+    Case("conv", "conv2d_weight_gradient", conv.reference_weight_gradient, _weight_gradients, 64),
+    Case("conv", "conv2d_backward", _plain_layer, _layers, 64),
+    Case("conv", "conv2d_max_pool", _plain_pooled, _pooled, 64, dtypes=(np.float32, np.float64)),
+    Case("embedding", "embedding", lambda ids, table: table[np.clip(ids, 0, len(table) - 1)], _lookups, 0),
+    Case("embedding", "embedding_gradient", _plain_additions, _additions, 256),
+    Case("embedding", "add_at", _plain_added_at, _targets, 64, run=_added_at),
 ]
 # fmt: on

@@ -136,8 +136,8 @@ def rows(count: int, n: int) -> Grid:
 
 
 def columns(width: int, parts: int) -> Grid:
-    """For each of `parts` stretches of rows: 32 columns side by side, 8 of the rows at a time."""
-    return (-(-width // WARP), parts), (WARP, ROWS)
+    """For each of `parts` stretches of rows, one after the other: 32 columns side by side, 8 of the rows at a time."""
+    return (-(-width // WARP) * parts,), (WARP, ROWS)
 
 
 def run(module: str, kernel: str, dtype: Any, grid: Grid, *args: Any) -> None:

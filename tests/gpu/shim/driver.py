@@ -65,15 +65,13 @@ class _Function:
             while isinstance(root.base, np.ndarray):
                 root = root.base
             new = id(root) in fresh
-            if new:
-                copy = empty(a.shape, a.dtype)
-                copies.append((a, copy, root))
-            else:
-                copies.append((a, array(a, a.dtype, read_only=not a.flags.writeable), root))
+            flat = a.reshape(-1)  # an array without axes has an address, too
+            copy = empty(flat.shape, a.dtype) if new else array(flat, a.dtype, read_only=not a.flags.writeable)
+            copies.append((a, copy, root))
         by_host = {id(a): copy for a, copy, _ in copies}
         self._driver.launched.add(self._function.name)
         self._function(grid, block, [by_host.get(id(a), a) for a in args], shared_mem, schedule=self._driver.schedule)
         for a, copy, root in copies:
             fresh.pop(id(root), None)
             if a.flags.writeable:
-                a[...] = copy
+                a.reshape(-1)[...] = copy
