@@ -333,7 +333,10 @@ def _seed(y: Tensor, g: Any, what: str) -> Tensor:
                 "(.sum() or .mean()), or pass gradient= of the same shape"
             )
         return Tensor(backend_of(y.data).xp.ones_like(y.data))
-    g = asarray(g, dtype=y.dtype, device=y.device)
+    if isinstance(g, Tensor) and type(g.data) is type(y.data) is np.ndarray and g.dtype == y.dtype:
+        g = Tensor(g.data)  # what follows, in short
+    else:
+        g = asarray(g, dtype=y.dtype, device=y.device)
     assert isinstance(g, Tensor)
     if g.shape != y.shape:
         raise ShapeError(f"{what}: gradient has shape {g.shape}, the tensor {y.shape}; they must be equal")

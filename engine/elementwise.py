@@ -11,31 +11,35 @@ import numpy as np
 from . import expr
 from .autograd import ANOMALY, RECORDING, Node, check_finite_step, mode
 from .backends import backend_of, get_backend
+from .backends.protocol import SMALL
 from .dtypes import bool_, default_dtype, int64, is_float, promote
 from .errors import ArgumentError, DTypeError, ShapeError
 from .expr import Atom, Sym
 from .formula import Formula, latex
-from .record import Note, Op, rebuild, record, result_of, unwrap
+from .record import Note, Op, meta, rebuild, result_of, unwrap
 from .shapes import Shape, broadcast_shapes
 from .tensor import Tensor
+
+ndarray = np.ndarray
 
 
 class Pull:
     """x̄_i as a function of the values (g, *inputs, *params, y).
 
-    kernel    computes it from the values it reads
-    short     short(run, *values) is run(the values it reads): the way to call `kernel.direct`, see `arity.py`
+    ready     by dtype: functions for small arrays, as `backends.cpu.Elementwise` has them
+    short     short(run, *values) is run(the values it reads): the way to call these
     """
 
-    __slots__ = ("kernel", "reads", "short")
+    __slots__ = ("kernel", "reads", "ready", "short")
 
     def __init__(self, formula: Formula, names: Sequence[str], device: str) -> None:
         if formula.outs[0] is expr.var("g"):  # x̄ = ȳ: nothing to compute
-            self.kernel: Any = Given(lambda g: g)
+            self.kernel: Any = lambda g: g
         elif "g" not in formula.used:  # flat: the derivative is zero wherever it exists
-            self.kernel, formula = Given(get_backend(device).xp.zeros_like), Formula(("g",), formula.outs)
+            self.kernel, formula = get_backend(device).xp.zeros_like, Formula(("g",), formula.outs)
         else:
             self.kernel = get_backend(device).compile(formula)
+        self.ready: dict[Any, Callable[..., Any]] = getattr(self.kernel, "ready", {})
         self.reads = [names.index(n) for n in formula.inputs]
         self.short = eval(f"lambda run, {', '.join(names)}: run({', '.join(formula.inputs)})")
 
@@ -43,15 +47,23 @@ class Pull:
         return self.kernel(*[values[k] for k in self.reads])
 
 
-class Given:
-    """A kernel that is a function already, or none at all."""
+class Kernels:
+    """What an op runs on a device, made when first wanted: params as they are declared are numbers in the formulas."""
 
-    def __init__(self, function: Callable[..., Any] | None) -> None:
-        self.direct = function
+    def __init__(self, op: ElementwiseOp, device: str, declared: bool) -> None:
+        self.op, self.device, self.numbers = op, device, op.params if declared else {}
 
-    def __call__(self, g: Any) -> Any:
-        assert self.direct is not None
-        return self.direct(g)
+    @cached_property
+    def forward(self) -> Callable[..., Any]:
+        return get_backend(self.device).compile(self.op.forward.bound(self.numbers))
+
+    @cached_property
+    def pulls(self) -> list[Pull | None]:
+        """One for each input that has a derivative."""
+        op, rules = self.op, self.op.vjps
+        names = ("g", *op.inputs, *op.params, "y")
+        formulas = [rules[i] if i < len(rules) else None for i in range(len(op.inputs))]
+        return [None if f is None else Pull(_only_used(f.bound(self.numbers)), names, self.device) for f in formulas]
 
 
 class ElementwiseOp(Op):
@@ -74,11 +86,9 @@ class ElementwiseOp(Op):
         super().__init__(name, note, None)
         self.inputs, self.params, self.result, self.atom, self.condition = inputs, params, result, atom, condition
         self.differentiable = any(v is not None for v in atom.vjp)
-        self.plain = result != "integer" and not condition and not params  # dtypes need no thought if all are one float
-        self._forward_kernels: dict[str, Callable[..., Any]] = {}
-        self._kernel: Any = Given(None)  # the CPU's, for the short ways
-        self._as_they_are: set[tuple[Any, ...]] = set()  # dtypes of inputs that need no promotion, met before
-        self._pulls: dict[str, list[Pull | None]] = {}  # by device
+        self._kernels: dict[tuple[str, bool], Kernels] = {}  # by device, and whether params are as declared
+        self._ready: dict[Any, Callable[..., Any]] = {}  # of the CPU's forward kernel, params as declared
+        self._large: Callable[..., Any] = self._with_care  # likewise, once something is ready
 
     # -- the formulas, traced when first wanted
     def _trace(self, f: Callable[..., Any] | None) -> Formula:
@@ -127,62 +137,83 @@ class ElementwiseOp(Op):
 
     # -- forward
     def __call__(self, *args: Any, **params: Any) -> Tensor:
-        if params or self.params or len(args) != len(self.inputs):
+        if params or len(args) != len(self.inputs):
             args, params = self._bind(args, params)
+        if not params or params == self.params:
+            params = self.params
         arrays: list[Any] = []
-        tensors: list[Tensor | None] = []
-        kinds: list[Any] = []
-        wanted, run = False, None
+        kinds: Any = []
+        run, small, tensors, now = None, True, args, mode()
         for a in args:
-            if isinstance(a, Tensor):
-                arrays.append(a.data)
-                tensors.append(a)
-                kinds.append(a.data.dtype)
-                wanted = wanted or a.requires_grad
+            x = a.data if isinstance(a, Tensor) else a
+            arrays.append(x)
+            if type(x) is ndarray:
+                kinds.append(x.dtype)
+                if x.size >= SMALL:
+                    small = False
             else:
-                arrays.append(a)
-                tensors.append(None)
-                kinds.append(a.dtype if type(a) is np.ndarray else type(a))
-        key = tuple(kinds)
-        if key in self._as_they_are:
-            run = self._kernel.small(key, [*arrays, *params.values()])
+                kinds.append(type(x))
+        kinds = tuple(kinds)
+        if params is self.params:
+            run = self._ready.get(kinds)
         if run is not None:
-            y = self._explaining(run, arrays, params)
+            try:
+                y = run(*arrays) if small else self._large(run, arrays)
+            except (ValueError, OverflowError) as problem:
+                raise self._explained(problem, arrays) from None
+            if type(y) is not ndarray:
+                y = np.asarray(y)
         else:
             if any(type(a) is Sym for a in args):
                 return expr.make(self.name, *args, *params.values())  # type: ignore[return-value]
             if any(a is None for a in args):
                 raise DTypeError(f"{self.name}: an input is None; give a tensor, an array or a number")
-            given = arrays
-            arrays, tensors, device, wanted = unwrap(self.name, args)
-            arrays = self._promoted(arrays, device)
-            y = self._explaining(self._kernel_on(device), arrays, params)
-            if device == "cpu" and all(a is b for a, b in zip(given, arrays, strict=True)):
-                self._as_they_are.add(key)
-        now = mode()
+            y, arrays, tensors = self._with_care(args, params, kinds)
         if now & ANOMALY:
             check_finite_step(self.name, "forward", y)
-        if wanted and now & RECORDING and self.differentiable and is_float(y.dtype):
-            return record(self, y, None, arrays, tensors, params, self.keep, self.keep_y)
+        if now & RECORDING and self.differentiable and is_float(y.dtype):
+            wanted = [isinstance(t, Tensor) and t.requires_grad for t in tensors]
+            if True in wanted:
+                return self._recorded(y, arrays, tensors, wanted, params)
         return Tensor(y)
 
-    def _kernel_on(self, device: str) -> Any:
-        kernel = self._forward_kernels.get(device)
-        if kernel is None:
-            kernel = self._forward_kernels[device] = get_backend(device).compile(self.forward)
-            if device == "cpu":
-                self._kernel = kernel
-        return kernel
-
-    def _explaining(self, run: Callable[..., Any], arrays: list[Any], params: dict[str, Any]) -> Any:
-        """run(...), what goes wrong in the op's words."""
+    def _with_care(self, args: Sequence[Any], params: dict[str, Any], kinds: Any) -> tuple[Any, list[Any], Any]:
+        """The result, the inputs as they were computed with, and the tensors among them."""
+        given, tensors, device, _ = unwrap(self.name, args)
+        arrays = self._promoted(given, device)
+        kernel: Any = self.kernels(device, params is self.params).forward
+        numbers = () if params is self.params else params.values()
         try:
-            return run(*arrays, *params.values())
-        except ValueError as problem:
+            y = kernel(*arrays, *numbers)
+        except (ValueError, OverflowError) as problem:
             raise self._explained(problem, arrays) from None
-        except OverflowError as problem:
-            remedy = "cast the tensor to a wider dtype, e.g. .astype('float32')"
-            raise DTypeError(f"{self.name}: {problem}; {remedy}") from None
+        if device == "cpu" and params is self.params:
+            self._ready, self._large = kernel.ready, kernel.large
+            if kinds not in self._ready and all(a is b for a, b in zip(given, arrays, strict=True)):
+                kernel.prepare(kinds, arrays)
+        return y, arrays, tensors
+
+    def _recorded(
+        self, y: Any, arrays: Sequence[Any], tensors: Sequence[Any], wanted: Sequence[bool], params: dict[str, Any]
+    ) -> Tensor:
+        """The result as a tensor with its node on the tape."""
+        parents = [(t.node or t) if w else None for t, w in zip(tensors, wanted, strict=True)]
+        saved = [a if k else None for a, k in zip(arrays, self.keep, strict=True)]
+        shape = y.shape
+        metas = None
+        for a, t in zip(arrays, tensors, strict=True):
+            if type(a) is not ndarray or a.shape != shape or (isinstance(t, Tensor) and t.data is not a):
+                metas = [meta(t.data if isinstance(t, Tensor) else a) for a, t in zip(arrays, tensors, strict=True)]
+                break
+        node = Node(self, parents, saved, metas, params, y if self.keep_y else None, None, shape, y.dtype)
+        return Tensor(y, True, node)
+
+    def kernels(self, device: str, declared: bool = True) -> Kernels:
+        """What runs on a device; `declared`: with the declared values of its params, else they are inputs."""
+        key = device, declared
+        if key not in self._kernels:
+            self._kernels[key] = Kernels(self, device, declared)
+        return self._kernels[key]
 
     def _bind(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Inputs and complete parameters; parameters may come by position, after the inputs."""
@@ -198,8 +229,10 @@ class ElementwiseOp(Op):
             raise ArgumentError(f"{self.name}: takes {n} inputs ({', '.join(self.inputs)}), got {len(args)}")
         return args, {**self.params, **params}
 
-    def _explained(self, problem: ValueError, arrays: Sequence[Any]) -> ArgumentError | ShapeError:
+    def _explained(self, problem: Exception, arrays: Sequence[Any]) -> Exception:
         """What NumPy's complaint means here."""
+        if isinstance(problem, OverflowError):
+            return DTypeError(f"{self.name}: {problem}; cast the tensor to a wider dtype, e.g. .astype('float32')")
         try:
             broadcast_shapes(*(np.shape(a) for a in arrays))
         except ShapeError as e:
@@ -250,21 +283,18 @@ class ElementwiseOp(Op):
                 for rule, p in rules
             ]
             return pulled + [None] * (len(node.parents) - len(pulled))
-        pulls = self.pulls("cpu" if type(g) is np.ndarray else backend_of(g).name)
+        host = type(g) is ndarray
+        pulls = self.kernels("cpu" if host else backend_of(g).name, node.params is self.params).pulls
         values = (g, *node.arrays, *node.params.values(), node.y)
-        return [
-            None if parent is None or pull is None else pull(values)
-            for parent, pull in zip(node.parents, pulls, strict=True)
-        ]
-
-    def pulls(self, device: str) -> list[Pull | None]:
-        """One for each input that has a derivative."""
-        found = self._pulls.get(device)
-        if found is None:
-            names = ("g", *self.inputs, *self.params, "y")
-            formulas = [self.vjps[i] if i < len(self.vjps) else None for i in range(len(self.inputs))]
-            found = self._pulls[device] = [None if f is None else Pull(f, names, device) for f in formulas]
-        return found
+        dtype = g.dtype if host and g.size < SMALL and g.ndim else None
+        cotangents: list[Any] = []
+        for parent, pull in zip(node.parents, pulls, strict=True):
+            if parent is None or pull is None:
+                cotangents.append(None)
+            else:
+                run = pull.ready.get(dtype)
+                cotangents.append(pull(values) if run is None else pull.short(run, *values))
+        return cotangents
 
     # -- words
     @property

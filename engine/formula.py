@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from .expr import ATOMS, Sym, expand, lift, make, number, topological, var, vjp
+from .expr import ATOMS, Sym, expand, lift, make, number, rewrite, topological, var, vjp
 
 
 def _straight_line(
@@ -76,6 +76,8 @@ def numpy_source(inputs: Sequence[str], outs: Sequence[Sym]) -> str:
 # Atoms that may warn inside an arm that where() does not take, or on values whose IEEE result is meant (log 0 = -inf).
 _QUIET = {"negative", "abs", "where", "less", "less_equal", "greater", "greater_equal"}
 _QUIET |= {"equal", "not_equal", "maximum", "minimum", "sign", "copysign", "logical_and", "logical_or", "logical_not"}
+_QUIET |= {"logical_xor", "bitwise_invert", "bitwise_and", "bitwise_or", "bitwise_xor"}
+_QUIET |= {"bitwise_left_shift", "bitwise_right_shift"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +108,17 @@ class Formula:
         """True where no atom can raise a floating-point warning that the formula does not mean."""
         return all(e.name in _QUIET or e.name in ("var", "const") for e in topological(expand(self.outs, "numpy")))
 
+    def bound(self, numbers: Mapping[str, Any]) -> Formula:
+        """The same with numbers in place of these inputs."""
+        if not numbers:
+            return self
+
+        def rule(name: str, args: tuple[Any, ...]) -> Any:
+            return lift(numbers[args[0]]) if name == "var" and args[0] in numbers else None
+
+        left = tuple(n for n in self.inputs if n not in numbers)
+        return Formula(left, tuple(rewrite(self.outs, rule)), tuple(p for p in self.params if p not in numbers))
+
     @cached_property
     def boolean(self) -> bool:
         return self.outs[0].name in ATOMS and ATOMS[self.outs[0].name].boolean
@@ -117,19 +130,19 @@ class Formula:
         rows = [(e.name, *(order[a] if isinstance(a, Sym) else repr(a) for a in e.args)) for e in order]
         return repr((self.inputs, rows, [order[o] for o in self.outs]))
 
-    def numpy(self, dtype: Any) -> Callable[..., Any]:
-        """A function of arrays (or scalars) of `dtype`: whole-array operations in NumPy."""
+    def numpy(self, dtype: Any, quietly: bool = True) -> Callable[..., Any]:
+        """A function of arrays (or scalars) of `dtype`: whole-array operations in NumPy, `quietly` without warnings."""
         environment: dict[str, Any] = dict(_numpy_environment())
         exec(compile(numpy_source(self.inputs, self.outs), "<formula>", "exec"), environment)
         run: Callable[..., Any] = environment["bind"](np.dtype(dtype).type)
-        if self.quiet:
+        if self.quiet or not quietly:
             return run
 
-        def quietly(*xs: Any) -> Any:
+        def without_warnings(*xs: Any) -> Any:
             with np.errstate(all="ignore"):
                 return run(*xs)
 
-        return quietly
+        return without_warnings
 
     def mpmath(self) -> Callable[..., Any]:
         """A function of mpmath numbers, at whatever precision is set when it is called."""

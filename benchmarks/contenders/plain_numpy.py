@@ -83,18 +83,26 @@ def kernel(case: KernelCase) -> Call | None:
 
 
 def elementwise(op: Any, case: KernelCase, xs: list[np.ndarray]) -> Call:
-    """The record's formulas as whole-array operations: y, and of g the cotangent of each input."""
+    """The record's formulas as whole-array operations: y, and of g the cotangent of each input.
+
+    Warnings are switched off once for all calls, not in each: that takes longer than a small array's logarithm.
+    """
     dtype = next((x.dtype for x in xs if x.dtype.kind == "f"), xs[-1].dtype)
     params = tuple(op.params.values())
-    forward = op.forward.numpy(dtype)
+    forward = op.forward.numpy(dtype, quietly=False)
     if case.direction == "forward":
-        return Call(lambda: forward(*xs, *params), lambda: [forward(*xs, *params)])
+        return Call(lambda: forward(*xs, *params), lambda: [forward(*xs, *params)], silence)
     g = cotangent(np.shape(forward(*xs, *params)))
-    rules = [(op.vjps[i], op.vjps[i].numpy(dtype)) for i in case.leaves if op.vjps[i] is not None]
+    formulas = [op.vjps[i] for i in case.leaves if op.vjps[i] is not None]
+    rules = [(f.inputs, f.numpy(dtype, quietly=False)) for f in formulas]  # one that reads nothing is a flat op's: 0
 
     def run() -> list[Any]:
         y = forward(*xs, *params)
         named = dict(zip((*op.inputs, *op.params), (*xs, *params), strict=True), g=g, y=y)
-        return [y, *(f(*(named[n] for n in formula.inputs)) for formula, f in rules)]
+        return [y, *(f(*(named[n] for n in used)) if used else np.zeros_like(g) for used, f in rules)]
 
-    return Call(run, run)
+    return Call(run, run, silence)
+
+
+def silence() -> Any:
+    return np.errstate(all="ignore")

@@ -88,8 +88,7 @@ def using(lowering: str) -> Iterator[None]:
 
 def _settle() -> None:
     for kernel in _kernels:
-        kernel.direct = kernel._lanes.get(kernel._floats) if _lowering == "lanes" else None
-        kernel._small.clear()
+        kernel.ready.clear()
 
 
 _kernels: weakref.WeakSet[Elementwise] = weakref.WeakSet()
@@ -98,50 +97,62 @@ _kernels: weakref.WeakSet[Elementwise] = weakref.WeakSet()
 class Elementwise:
     """A formula, callable on arrays and weak Python scalars of one computing dtype.
 
-    float32 goes to SIMD lanes where they can be built; other dtypes take NumPy's whole-array operations.
+    float32 and truth values go to SIMD lanes where they can be built; other dtypes take NumPy's whole-array operations.
 
-    direct    once it has been called: a function for float32 arrays of fewer than `SMALL` elements and at least one
-              axis, and Python numbers, that skips all thought about what they are
+    ready     functions to call without any thought about what the inputs are: by the dtype that is computed in, as far
+              as met, and by `prepare`d kinds of inputs. Where no array has an axis they return NumPy's scalars. Inputs
+              of `SMALL` elements or more are better given to `large`
     """
 
     def __init__(self, formula: Formula, flush: bool = False) -> None:
         self.formula, self.flush = formula, flush
         self._numpy: dict[Any, Callable[..., Any]] = {}
         self._lanes: dict[tuple[bool, ...], Callable[..., Any] | None] = {}  # by which inputs are truth values
-        self._floats = (False,) * len(formula.inputs)
-        self.direct: Callable[..., Any] | None = None  # of these, the one for inputs that are all float32
-        self._small: dict[tuple[Any, ...], Callable[..., Any]] = {}  # by dtypes
+        self._results: dict[Callable[..., Any], list[Any]] = {}  # of a function in lanes: its results' dtypes
+        self.ready: dict[Any, Callable[..., Any]] = {}
         _kernels.add(self)
 
     def __call__(self, *xs: Any) -> Any:
         """One array, or a tuple where the formula has several results."""
-        run = self.lanes(xs)
-        if run is None:
-            return _as_arrays(self.numpy(xs)(*xs))
-        shape = np.broadcast_shapes(*[x.shape for x in xs if type(x) is ndarray])
-        if math.prod(shape) < SMALL:
-            return _as_arrays(run(*xs))
-        kinds = run.types[0].partition("->")[2]
-        out = tuple([buffers.empty(shape, bool_ if kind == "?" else float32) for kind in kinds])
-        whole = all(type(x) is not ndarray or (x.shape == shape and x.flags.c_contiguous) for x in xs)
-        if not whole and _in_rows(run, xs, out):
-            return out[0] if len(out) == 1 else out
-        return run(*xs, out=out)
+        run = self.lanes(xs) or self.numpy(xs)
+        dtypes = {x.dtype for x in xs if type(x) is ndarray}
+        if len(dtypes) > 1:
+            dtypes.discard(bool_)  # a condition
+        if len(dtypes) == 1:
+            self.ready[dtypes.pop()] = run
+        return self.large(run, xs)
 
-    def small(self, key: tuple[Any, ...], xs: Sequence[Any]) -> Callable[..., Any] | None:
-        """The function for small arrays of these dtypes (`key`), found once; None where one of xs is not small."""
+    def prepare(self, kinds: tuple[Any, ...], xs: Sequence[Any]) -> None:
+        """Have a function ready for inputs of these kinds (dtypes, and types of Python numbers), as xs are."""
+        self.ready[kinds] = self.lanes(xs) or self.numpy(xs)
+
+    def large(self, run: Callable[..., Any], xs: Sequence[Any]) -> Any:
+        """run(*xs) where it may pay to use memory again, and several cores."""
+        dtypes = self._results.get(run)
+        if dtypes is None:
+            return _as_arrays(run(*xs))
+        shape, whole = None, True
         for x in xs:
-            if type(x) is ndarray and x.size >= SMALL:
-                return None
-        run = self._small.get(key)
-        if run is None:
-            found = self.lanes(xs) or self.numpy(xs)
-            run = self._small[key] = lambda *xs: _as_arrays(found(*xs))
-        return run
+            if type(x) is ndarray:
+                if shape is None:
+                    shape = x.shape
+                if x.shape != shape or not x.flags.c_contiguous:
+                    whole = False
+        if not whole or shape is None:
+            shape = np.broadcast_shapes(*[x.shape for x in xs if type(x) is ndarray])
+        size = math.prod(shape)
+        if size < SMALL:
+            return _as_arrays(run(*xs))
+        out = tuple([buffers.empty(shape, dtype) for dtype in dtypes])
+        if size >= PARALLEL_FROM:
+            gather_team()
+        if whole or not _in_rows(run, xs, out):
+            run(*xs, out=out)
+        return out[0] if len(out) == 1 else out
 
     def lanes(self, xs: Sequence[Any]) -> Any:
-        """The formula in SIMD lanes, if these inputs are float32, truth values and Python scalars."""
-        truths, size, floats = [], 0, False
+        """The formula in SIMD lanes, if these inputs are float32, truth values and Python scalars, or truth values."""
+        truths, floats = [], False
         for x in xs:
             if type(x) is ndarray:
                 dtype = x.dtype
@@ -150,20 +161,15 @@ class Elementwise:
                 elif dtype != bool_:
                     return None
                 truths.append(dtype == bool_)
-                if x.size > size:
-                    size = x.size
             else:
                 truths.append(False)
-        if not floats or _lowering != "lanes":
-            return None
         key = tuple(truths)
         if key not in self._lanes:
-            self._lanes[key] = _lane_function(self.formula, key, self.flush)
-            self.direct = self._lanes.get(self._floats)
-        run = self._lanes[key]
-        if run is not None and size >= PARALLEL_FROM:
-            gather_team()
-        return run
+            run = self._lanes[key] = _lane_function(self.formula, key, self.flush)
+            if run is not None:
+                kinds = run.types[0].partition("->")[2]  # type: ignore[attr-defined]
+                self._results[run] = [bool_ if kind == "?" else float32 for kind in kinds]
+        return self._lanes[key]
 
     def numpy(self, xs: Sequence[Any]) -> Callable[..., Any]:
         """The formula as whole-array operations."""
@@ -173,6 +179,8 @@ class Elementwise:
             return lambda *xs: self._in_float32(dtype, xs)
         if dtype not in self._numpy:
             self._numpy[dtype] = self.formula.numpy(dtype)
+        if not (floats or all(key)) or _lowering != "lanes":
+            return None
         return self._numpy[dtype]
 
     def _in_float32(self, dtype: Any, xs: Sequence[Any]) -> Array:
@@ -187,7 +195,6 @@ def _in_rows(run: Any, xs: Sequence[Any], out: Sequence[Array]) -> bool:
     """Compute the rows of a broadcast on several cores: NumPy would hand them out one by one. False: not done."""
     from ..kernels.cpu import lane_cache
 
-    gather_team()
     return lane_cache.share_rows(run, xs, out)
 
 
@@ -222,9 +229,12 @@ def _lane_function(formula: Formula, truths: tuple[bool, ...], flush: bool) -> C
     from ..kernels.cpu import lane_cache
 
     run = lane_cache.function(formula, truths, flush) if lane_cache.enabled() else None
-    if run is None or X86:
+    if run is None or all(truths) and "f" in run.types[0].partition("->")[2]:  # of truth values come truth values only
+        return None
+    if X86:
         return run
 
+            gather_team()
     def quietly(*xs: Any, **out: Any) -> Any:
         with np.errstate(all="ignore"):
             return run(*xs, **out)
