@@ -49,7 +49,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Folder for checkpoint and pictures [runs/NETWORK].")] = None,
     recipe: Annotated[Recipe, typer.Option(help="MNIST: as the documents have it, or better.")] = Recipe.listing,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Samples a step [by network].")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Reviews and phrases: go on from the checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Texts: go on from the checkpoint.")] = False,
 ) -> None:
     """Train a network on digits, reviews, phrases or plays; writes checkpoint, history, result and pictures."""
     with one_line_errors():
@@ -61,7 +61,7 @@ def train(
             from models import recipes
 
             if resume:
-                raise ArgumentError("train: --resume is of reviews and phrases; an MNIST run is short: start anew")
+                raise ArgumentError("train: --resume is of the text programs; an MNIST run is short: start anew")
             result = recipes.train(network.value, epochs=epochs or 10, recipe=recipe.value, **asked)
         else:
             from models import text_recipes

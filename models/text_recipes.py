@@ -13,6 +13,7 @@ Batches hold texts of like length, so little is computed on padding.
 
 from __future__ import annotations
 
+import csv
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -91,12 +92,13 @@ def reviews(asked: Run, words: int, length: int, padding: str) -> dict[str, Any]
     """Train a network on IMDB's 25,000 reviews, cut to `length` of the `words` most frequent words; test on the others.
 
     padding "pre" keeps the end of a review and fills before it, "post" its beginning. Adam's rate falls from 1e-3 to 0
-    in a straight line: at a constant rate the second epoch learns the training reviews by heart.
+    in a straight line: at a constant rate the second epoch learns the training reviews by heart. The test reviews are
+    looked at once, at the end: what a recipe tries out, it tries on training reviews that it sets aside.
     """
     (x, y), (x_test, y_test) = imdb.load_data(num_words=words, data=asked.data)
     cut = {"maxlen": length, "padding": padding, "truncating": padding}
     batches = BucketedBatches(x, y, asked.batch_size, seed=asked.seed, **cut)
-    held_back = BucketedBatches(x_test, y_test, 250, shuffle=False, **cut)
+    test = BucketedBatches(x_test, y_test, 250, shuffle=False, **cut)
 
     def make() -> Any:
         model = zoo.ZOO[asked.name](asked.seed)
@@ -105,28 +107,34 @@ def reviews(asked: Run, words: int, length: int, padding: str) -> dict[str, Any]
         model.compile(Adam(rate), "binary_crossentropy", metrics=["accuracy"])
         return model
 
-    return fitted(asked, make, batches, held_back, f"{len(x):,} + {len(x_test):,} reviews")
+    return fitted(asked, make, batches, test, f"{len(x):,} + {len(x_test):,} reviews")
 
 
-def fitted(asked: Run, make: Callable[[], Any], batches: Any, held_back: Any, what: str) -> dict[str, Any]:
-    """Fit a model, saved after each epoch, and evaluate it at the end."""
+def fitted(
+    asked: Run, make: Callable[[], Any], batches: Any, test: Any, what: str, watched: Any = None
+) -> dict[str, Any]:
+    """Fit a model, saved after each epoch, and test it once, at the end. watched: what `fit` validates on."""
     checkpoint = asked.out / "model.safetensors"
-    if asked.resume and not checkpoint.is_file():
-        raise CheckpointError(f"train: {checkpoint} is not there, so there is nothing to resume: leave --resume out")
-    model = load_model(checkpoint) if asked.resume else make()
+    model = load_model(there(checkpoint)) if asked.resume else make()
     print(f"{asked.name}: {model.count_params():,} parameters; {what}", flush=True)
     log = CSVLogger(asked.out / "history.csv", append=asked.resume)
     history = model.fit(
-        batches, epochs=asked.epochs, initial_epoch=model.epoch, verbose=asked.verbose, validation_data=held_back,
+        batches, epochs=asked.epochs, initial_epoch=model.epoch, verbose=asked.verbose, validation_data=watched,
         callbacks=[*asked.callbacks, log, ModelCheckpoint(checkpoint)],
     )  # fmt: skip
     model.save(checkpoint)
-    loss, accuracy = model.evaluate(held_back, verbose=0)
+    loss, accuracy = model.evaluate(test, verbose=0)
     draw(history.history, asked.out)
     return {
         "accuracy": accuracy, "loss": loss, "seconds_per_epoch": [round(s, 3) for s in history.seconds],
         "parameters": model.count_params(), "data": what,
     }  # fmt: skip
+
+
+def there(checkpoint: Path) -> Path:
+    if not checkpoint.is_file():
+        raise CheckpointError(f"train: {checkpoint} is not there, so there is nothing to resume: leave --resume out")
+    return checkpoint
 
 
 def draw(history: dict[str, Any], out: Path, by: str = "epoch") -> None:
@@ -162,7 +170,7 @@ def phrases(asked: Run, corpus: Any = sst2) -> dict[str, Any]:
         model.compile(Adam(learning_rate=2e-5), SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
         return model
 
-    return fitted(asked, make, batches, held_back, f"{len(texts):,} + {len(texts_test):,} texts")
+    return fitted(asked, make, batches, held_back, f"{len(texts):,} + {len(texts_test):,} texts", held_back)
 
 
 # --- plays: the next character ----------------------------------------------------------------------------------------
@@ -177,18 +185,14 @@ def plays(asked: Run) -> dict[str, Any]:
     0.1 of the matrices, gradients cut to length 1; the rate rises to 1e-3 in 100 steps, then falls by a cosine to 1e-4.
     """
     (text, validation), characters = tinyshakespeare.load_data(asked.data)
-    model = zoo.shakespeare_gpt(asked.seed, len(characters), CONTEXT)
+    checkpoint, history_file = asked.out / "checkpoint.safetensors", asked.out / "history.csv"
+    model = load_model(there(checkpoint)) if asked.resume else small_gpt(asked, len(characters))
+    history = columns(history_file) if asked.resume else {}
+    optimizer, loss_of = model.optimizer, SparseCategoricalCrossentropy(from_logits=True)
     what = f"{len(text):,} + {len(validation):,} characters"
     print(f"{asked.name}: {model.count_params():,} parameters; {what}", flush=True)
-    rate = CosineDecay(0.0, max(1, asked.epochs - 100), alpha=0.1, warmup_target=1e-3, warmup_steps=100)
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.ndim == 1]
-    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
-    optimizer = AdamW(groups, rate, beta_2=0.99, global_clipnorm=1.0)
-    loss_of = SparseCategoricalCrossentropy(from_logits=True)
-    history: dict[str, list[float]] = {}
     began, running = time.perf_counter(), 0.0
-    for step in range(asked.epochs):
+    for step in range(model.step, asked.epochs):
         model.train()
         x, y = windows(text, asked.batch_size, asked.seed, step)  # (12,64), (12,64)
         loss = loss_of(y, model(x).logits)  # (12,64,V) -> ()
@@ -202,7 +206,9 @@ def plays(asked: Run) -> dict[str, Any]:
             print("  ".join(f"{name} {value:.4g}" for name, value in told.items()), flush=True)
             for name, value in told.items():
                 history.setdefault(name, []).append(value)
-            running = 0.0
+            running, model.step = 0.0, step + 1
+            write_columns(history_file, history)
+            model.save(checkpoint)
     seconds = time.perf_counter() - began
     model.save_pretrained(asked.out)
     atomic_write(asked.out / "characters.json", json.dumps(characters.characters).encode())
@@ -210,6 +216,28 @@ def plays(asked: Run) -> dict[str, Any]:
     return {
         "loss": history["val_loss"][-1], "seconds": round(seconds, 1), "parameters": model.count_params(), "data": what,
     }  # fmt: skip
+
+
+def small_gpt(asked: Run, characters: int) -> Any:
+    model = zoo.shakespeare_gpt(asked.seed, characters, CONTEXT)
+    rate = CosineDecay(0.0, max(1, asked.epochs - 100), alpha=0.1, warmup_target=1e-3, warmup_steps=100)
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim == 1]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
+    model.compile(AdamW(groups, rate, beta_2=0.99, global_clipnorm=1.0), SparseCategoricalCrossentropy(True))
+    return model
+
+
+def columns(path: Path) -> dict[str, list[float]]:
+    """The numbers of a CSV file, by column."""
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name]) for row in rows] for name in rows[0]}
+
+
+def write_columns(path: Path, numbers: dict[str, list[float]]) -> None:
+    lines = [",".join(numbers), *(",".join(f"{v:.17g}" for v in row) for row in zip(*numbers.values(), strict=True))]
+    atomic_write(path, "\n".join([*lines, ""]).encode())
 
 
 def windows(text: np.ndarray, size: int, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from data import imdb, mr, sst2, tinyshakespeare
 from data.text import Characters
 from engine.errors import ArgumentError, CheckpointError, DataError
+from engine.io import safetensors
 from models import cli, load_model, text_recipes, writing, zoo
 from models.hooks import Callback
 from tests.test_text_listings import folder as pretrained, opinions, phrases
@@ -48,7 +49,7 @@ def test_a_run_on_reviews_leaves_what_it_promises(few_reviews, tmp_path, network
     facts = {"model": network, "seed": 5, "epochs": 2, "batch_size": 32, "data": "480 + 120 reviews"}
     assert {name: result[name] for name in facts} == facts and len(result["seconds_per_epoch"]) == 2
     with open(out / "history.csv", newline="") as file:
-        assert float(list(csv.DictReader(file))[-1]["val_accuracy"]) == result["accuracy"]
+        assert set(list(csv.DictReader(file))[-1]) == {"epoch", "loss", "accuracy"}, "the test part waits for the end"
     model = load_model(out / "model.safetensors")
     empty, long = model.predict(np.zeros((1, 8), np.int32)), model.predict(np.full((1, 256), 9_999))
     assert 0 < empty[0, 0] < 1 and 0 < long[0, 0] < 1, "an empty review, and a long one of one rare word"
@@ -110,6 +111,8 @@ def test_a_small_gpt_learns_a_line_and_writes_it(short_play, tmp_path):
     assert {"config.json", "model.safetensors", "characters.json", "training-curves.png"} <= {
         p.name for p in out.iterdir()
     }
+    with open(out / "history.csv", newline="") as file:
+        assert [float(row["val_loss"]) for row in csv.DictReader(file)] == [result["loss"]]
     greedy = ["generate", "--model", out, "--prompt", "pack my box", "--length", 80, "--temperature", 0]
     said = run(*greedy)
     assert said.exit_code == 0, said.output
@@ -130,6 +133,28 @@ def test_windows_are_a_function_of_seed_and_step(short_play):
     assert set(places) == set(range(6)), "every window of the text, and none beyond its end"
 
 
+def test_a_gpt_that_was_cut_off_goes_on_bit_for_bit(short_play, tmp_path, monkeypatch):
+    how = {"epochs": 6, "seed": 2, "batch_size": 4}
+    monkeypatch.setattr(text_recipes, "REPORT", 2)
+    whole = text_recipes.train("shakespeare-gpt", out=tmp_path / "a", **how)
+
+    def broken(text, size, seed, step, windows=text_recipes.windows):
+        if step == 5:
+            raise KeyboardInterrupt
+        return windows(text, size, seed, step)
+
+    with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
+        cut.setattr(text_recipes, "windows", broken)
+        text_recipes.train("shakespeare-gpt", out=tmp_path / "b", **how)
+    rest = text_recipes.train("shakespeare-gpt", out=tmp_path / "b", resume=True, **how)
+    assert rest["loss"] == whole["loss"]
+    assert (tmp_path / "a" / "history.csv").read_bytes() == (tmp_path / "b" / "history.csv").read_bytes()
+    (a, _), (b, _) = (safetensors.load(tmp_path / name / "model.safetensors") for name in "ab")
+    assert a.keys() == b.keys() and all((a[name] == b[name]).all() for name in a)
+    with pytest.raises(CheckpointError, match=r"checkpoint.safetensors is not there, so there is nothing to resume"):
+        text_recipes.train("shakespeare-gpt", out=tmp_path / "c", resume=True, **how)
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
@@ -138,7 +163,7 @@ def test_windows_are_a_function_of_seed_and_step(short_play):
             ["train", "imdb-lstm", "--recipe", "best"],
             "recipe 'best' is of the MNIST networks; imdb-lstm has one recipe",
         ),
-        (["train", "mnist-mlp", "--resume"], "--resume is of reviews and phrases"),
+        (["train", "mnist-mlp", "--resume"], "--resume is of the text programs"),
         (["generate", "--model", "/nowhere"], "'/nowhere' holds no language model. Make one: chainrule train shakesp"),
     ],
 )
