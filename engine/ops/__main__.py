@@ -5,68 +5,42 @@ Without a name, the list of all ops.
 
 from __future__ import annotations
 
-import inspect
 import sys
-import textwrap
 from difflib import get_close_matches
-from pathlib import Path
 
-import engine
-
-from ..gradcheck import check_op
-from ..op import OPS, ElementwiseOp, Op
+from ..op import OPS, Op
+from ..view.page import check, page
 
 
 def describe(op: Op) -> str:
     """What the record says, and a live gradient check."""
-    path = Path(op.file)
-    lines = [f"{op.name}", ""]
-    if isinstance(op, ElementwiseOp):
-        lines += ["definition", f"    {op.latex}"]
-        lines += ["derivative", *(f"    {op.derivative_latex(i)}" for i in range(len(op.inputs)))]
-        if op.atom.forward is not None:
-            lines += ["stable form", f"    y = {op.stable.latex()}"]
-    else:
-        lines += ["definition", f"    {op.latex or '(made of other ops)'}"]
-        if op.signature is not None:
-            lines += ["shapes", f"    {op.signature.text}"]
-        rule = getattr(op, "rule", None)
-        if rule is not None:
-            code = textwrap.dedent(inspect.getsource(rule)).splitlines()
-            lines += ["derivative, as it runs", *(f"    {line}" for line in code)]
-    if op.note.why:
-        lines += ["why", f"    {op.note.why}"]
-    if op.note.special:
-        lines += ["special values", *(f"    {op.name}{_point(x)} = {y}" for x, y in op.note.special.items())]
-    if op.note.kinks:
-        points = [k for k in op.note.kinks if k.at is not None]
-        lines += [
-            "kinks",
-            *(f"    at {_point(k.at)}: gradient {', '.join(f'{g:g}' for g in k.gradient)}" for k in points),
-        ]
-    if op.note.equations:
-        lines += ["in the documents", f"    {', '.join(op.note.equations)}"]
-    if op.note.source:
-        lines += ["source", f"    {op.note.source}"]
-    lines += ["written at", f"    {_relative(path)}:{op.line}"]
-    if op.differentiable and (op.note.samples or isinstance(op, ElementwiseOp)):
-        lines += [
-            "live",
-            *(f"    {line}" for line in str(check_op(op)).splitlines() if not line.startswith(f"  {op.latex}")),
-        ]
-    elif not isinstance(op, ElementwiseOp) and op.__doc__:
-        lines += ["", inspect.cleandoc(op.__doc__)]
+    p = page(op)
+    lines = [p.name, "", "definition", f"    {p.equation or '(made of other ops)'}"]
+    if p.shapes:
+        lines += ["shapes", f"    {p.shapes}"]
+    if p.derivative:
+        lines += ["derivative", *(f"    {line}" for line in p.derivative)]
+    if p.rule:
+        lines += ["derivative, as it runs", *(f"    {line}" for line in p.rule.splitlines())]
+    if p.stable:
+        lines += ["stable form", f"    {p.stable}"]
+    if p.why:
+        lines += ["why", f"    {p.why}"]
+    if p.special:
+        lines += ["special values", *(f"    {point} = {value}" for point, value in p.special)]
+    if p.kinks:
+        lines += ["kinks", *(f"    at {point}: gradient {gradient}" for point, gradient in p.kinks)]
+    if p.equations:
+        lines += ["in the documents", f"    {', '.join(p.equations)}"]
+    if p.source:
+        lines += ["source", f"    {p.source}"]
+    lines += ["written at", f"    {p.where}"]
+    report = check(op)
+    if report is not None:
+        lines += ["live", *(f"    {line}" for line in str(report).splitlines() if not line.startswith(f"  {op.latex}"))]
+    elif p.doc:
+        lines += ["", p.doc]
     return "\n".join(lines)
-
-
-def _relative(path: Path) -> str:
-    """The file as seen from where engine/ stands; a user's own op keeps its full path."""
-    root = Path(engine.__file__).parent.parent
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
-
-
-def _point(x: object) -> str:
-    return str(x) if isinstance(x, tuple) and len(x) > 1 else f"({x[0] if isinstance(x, tuple) else x})"
 
 
 def main(names: list[str]) -> int:
