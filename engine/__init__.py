@@ -46,6 +46,9 @@ from .autograd import (
     vjp as vjp,
 )
 from .backends import (
+    current_device as current_device,
+    device as device,
+    devices as devices,
     empty_cache as empty_cache,
     get_backend as get_backend,
     get_num_threads as get_num_threads,

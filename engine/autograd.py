@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -71,9 +71,11 @@ def detect_anomaly() -> Any:
 
 def check_finite_step(op: str, phase: str, array: Any) -> None:
     """Raise GradientError when an array made under detect_anomaly holds a NaN."""
-    if array.dtype.kind == "f" and bool(np.isnan(array).any()):
+    backend = backend_of(array)
+    backend.synchronize()
+    if array.dtype.kind == "f" and bool((array != array).any()):
         raise GradientError(
-            f"{op}: its {phase} made {int(np.isnan(array).sum())} NaN in a result of shape {array.shape}; "
+            f"{op}: its {phase} made {int((array != array).sum())} NaN in a result of shape {array.shape}; "
             "look at its inputs (a log or sqrt of a negative number, 0/0, inf - inf, or a NaN that came in)"
         )
 
@@ -176,7 +178,7 @@ def _walk(
     push, pop, pushpop = heapq.heappush, heapq.heappop, heapq.heappushpop
     ahead: Node | None = None  # waits outside of the heap: in a chain nothing else does
     arriving: Iterable[tuple[Any, Any]] = [(t.node or t, g) for t, g in roots if t.requires_grad]
-    with _switched(RECORDING, create_graph):
+    with _switched(RECORDING, create_graph), roots[0][0].backend.active() if roots else nullcontext():
         anomaly = mode() & ANOMALY
         while True:
             for receiver, x_bar in arriving:

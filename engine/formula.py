@@ -4,7 +4,7 @@ f = Formula.trace(lambda x: 1 / (1 + exp(-x)))
 f.latex()        \\frac{1}{1 + e^{-x}}
 f.numpy(dtype)   a function of arrays
 f.mpmath()       a function of 50-digit numbers, the oracle of the tests
-f.cuda("name")   a CUDA kernel's text
+f.cuda()         its lines in CUDA C++; engine/kernels/cuda/elementwise.py makes kernels of them
 f.derivative(0)  the formula of dy/dx, by the chain rule
 """
 
@@ -23,7 +23,7 @@ from .expr import ATOMS, Sym, expand, lift, make, number, rewrite, topological, 
 
 
 def _straight_line(
-    outs: Sequence[Sym], target: str, literal: Callable[[Any], str]
+    outs: Sequence[Sym], target: str, literal: Callable[[Any], str], variable: Callable[[str], str] = str
 ) -> tuple[list[tuple[str, str, bool]], list[str]]:
     """A temporary for every node used more than once: [(name, text, is boolean)], and the texts of outs."""
     outs = expand(outs, target)
@@ -39,7 +39,7 @@ def _straight_line(
     lines: list[tuple[str, str, bool]] = []
     for e in order:
         if e.name == "var":
-            text[e] = e.args[0]
+            text[e] = variable(e.args[0])
         elif e.name == "const":
             text[e] = literal(e.args[0])
         else:
@@ -121,7 +121,12 @@ class Formula:
 
     @cached_property
     def boolean(self) -> bool:
-        return self.outs[0].name in ATOMS and ATOMS[self.outs[0].name].boolean
+        return self.booleans[0]
+
+    @cached_property
+    def booleans(self) -> tuple[bool, ...]:
+        """Of each result: is it a truth value?"""
+        return tuple(o.name in ATOMS and ATOMS[o.name].boolean for o in self.outs)
 
     @cached_property
     def key(self) -> str:
@@ -161,8 +166,8 @@ class Formula:
         code = f"lambda {', '.join(self.inputs)}: {', '.join(text[o] for o in outs)}"
         return eval(code, {"mp": mp, "inf": mp.inf, "nan": mp.nan})  # type: ignore[no-any-return]
 
-    def cuda(self, name: str) -> str:
-        """Text of a CUDA kernel over T, a grid-stride loop; an input of stride 0 is a scalar."""
+    def cuda(self) -> tuple[list[tuple[str, str, bool]], list[str]]:
+        """CUDA C++ over the type T, input x called x_x: temporaries [(name, text, is boolean)], the results' texts."""
 
         def literal(v: Any) -> str:
             if isinstance(v, bool):
@@ -171,18 +176,7 @@ class Formula:
                 return "T(NAN)"
             return "T(INFINITY)" if v == math.inf else "T(-INFINITY)" if v == -math.inf else f"T({v!r})"
 
-        lines, results = _straight_line(self.outs, "cuda", literal)
-        parameters = [f"const T* __restrict__ {n}_, long {n}_s" for n in self.inputs]
-        parameters += [f"T* y{k}_" for k in range(len(results))]
-        load = "".join(f"        T {n} = {n}_[i * {n}_s];\n" for n in self.inputs)
-        body = "".join(f"        {'bool' if b else 'T'} {t} = {s};\n" for t, s, b in lines)
-        store = "".join(f"        y{k}_[i] = {r};\n" for k, r in enumerate(results))
-        return (
-            f'extern "C" __global__ void {name}({", ".join(parameters)}, long n) {{\n'
-            "    long step = gridDim.x * (long)blockDim.x;\n"
-            "    for (long i = blockIdx.x * (long)blockDim.x + threadIdx.x; i < n; i += step) {\n"
-            f"{load}{body}{store}    }}\n}}\n"
-        )
+        return _straight_line(self.outs, "cuda", literal, lambda name: f"x_{name}")
 
     def latex(self) -> str:
         return ", ".join(latex(e) for e in self.outs)

@@ -14,17 +14,17 @@ if it is not. On a log-log picture a right gradient is a line of slope 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from . import autograd
-from .dtypes import GRADIENT, PLANTED, is_float
+from .dtypes import GRADIENT, is_float
 from .errors import ArgumentError
 from .op import OPS, Op
+from .planted import planted as planted
 from .samples import Draw
 from .tensor import Tensor, asarray
 
@@ -220,32 +220,6 @@ def away_from_kinks(record: Op, inputs: list[Any], params: dict[str, Any], draw:
                 bad = bad.any(axis=axis, keepdims=True)
         inputs[i] = np.where(bad, redraw, inputs[i])
     return inputs
-
-
-@contextmanager
-def planted(op: str, input: int = 0, *, order: int = 1, factor: float = 1 + PLANTED) -> Iterator[None]:
-    """Make one op's vjp wrong, for as long as the block lasts: the checker must notice.
-
-    order 1: the cotangent of `input` is `factor` times too large. order 2: the cotangent is right, but its own
-    derivative is `factor` times too large, which only a check of the second order can see.
-    """
-    record = OPS[op]
-    right = record.pull
-
-    def wrong(node: autograd.Node, g: Any, create_graph: bool) -> Sequence[Any]:
-        cotangents = list(right(node, g, create_graph))
-        x = cotangents[input] if input < len(cotangents) else None
-        if x is not None and order == 1:
-            cotangents[input] = x * factor
-        elif x is not None and create_graph:
-            cotangents[input] = x + (x - x.detach()) * (factor - 1)
-        return cotangents
-
-    record.pull = wrong  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        del record.pull
 
 
 # ------------------------------------------------------------------------------------------------ the comparison

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from .backends import Array, backend_of
+from .backends import Array, backend_of, current_device, get_backend, is_owned, move
 from .dtypes import canonical, default_dtype
 from .errors import DTypeError, NotBuiltError, ShapeError
 from .random import Generator, default_generator
@@ -97,7 +97,7 @@ class Parameter(Tensor):
         self._dtype = default_dtype() if dtype is None else canonical(dtype)
         self._declared: Shape | None = None
         if data is not None:
-            values = data.numpy() if isinstance(data, Tensor) else np.asarray(data)
+            values = data.data if isinstance(data, Tensor) else np.asarray(data)
             self._dtype = values.dtype if dtype is None and values.dtype.kind == "f" else self._dtype
             self.assign(values)
         elif shape is not None:
@@ -176,23 +176,26 @@ class Parameter(Tensor):
                 f"parameter '{self.path}': its initializer gave values of shape {values.shape}, not {self._declared}; "
                 "an initializer is called with (shape, dtype, generator) and returns an array of that shape"
             )
-        self.data = np.array(values, self._dtype, order="C")
+        self.data = get_backend(current_device()).asarray(np.array(values, self._dtype, order="C"))
 
     def assign(self, values: Any) -> None:
         """Replace the values, in place: whoever shares the memory sees it, and graphs that saved them notice.
 
         Raises ShapeError where shapes differ and DTypeError for what is not real numbers.
         """
-        new = values.data if isinstance(values, Tensor) else np.asarray(values)
+        new = values.data if isinstance(values, Tensor) else values if is_owned(values) else np.asarray(values)
         if new.dtype.kind not in "fiub" and new.dtype.name != "bfloat16":
             raise DTypeError(f"parameter '{self.path}': values must be real numbers, got {new.dtype}")
         wanted = self.known_shape
         if wanted is not None and new.shape != wanted:
             raise ShapeError(f"parameter '{self.path}' has shape {wanted}, its new values {new.shape}; make them equal")
-        if self.built and self.data.flags.writeable:
-            self.data[...] = new
+        if self.built and getattr(self.data.flags, "writeable", True):
+            self.data[...] = move(new, self.backend)
         else:
-            self.data = np.array(new, self._dtype, order="C")
+            home = self.backend if self.built else backend_of(new)
+            if home.name == "cpu":
+                home = get_backend(current_device())
+            self.data = home.xp.array(move(new, home), self._dtype, order="C")
             self._declared = new.shape
         self.mark_changed()
 
@@ -216,10 +219,12 @@ class Parameter(Tensor):
     def __getstate__(self) -> dict[str, Any]:
         facts = {name: getattr(self, name) for name in Parameter.__slots__}
         data = backend_of(self.data).to_numpy(self.data) if self.built else None
-        return facts | {"data": data, "requires_grad": self.requires_grad}
+        device = self.device if self.built else "cpu"
+        return facts | {"data": data, "requires_grad": self.requires_grad, "device": device}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        Tensor.__init__(self, state["data"])
+        data = state["data"]
+        Tensor.__init__(self, data if data is None else get_backend(state.get("device", "cpu")).asarray(data))
         if state["data"] is None:
             del self.data
         for name in (*Parameter.__slots__, "requires_grad"):

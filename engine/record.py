@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .autograd import Node
-from .backends import Array, backend_of, get_backend
+from .backends import Array, Backend, backend_of, current_device, get_backend, is_owned, move
 from .dtypes import canonical, default_dtype
 from .errors import DeviceError, DTypeError
 from .samples import Domain, Draw, Kink
@@ -104,7 +104,7 @@ def unwrap(op: str, args: Sequence[Any]) -> tuple[list[Any], list[Tensor | None]
     arrays: list[Any] = []
     tensors: list[Tensor | None] = []
     device: str | None = None
-    wanted = False
+    wanted = foreign = False
     for a in args:
         if isinstance(a, Tensor):
             data = a.data
@@ -119,8 +119,20 @@ def unwrap(op: str, args: Sequence[Any]) -> tuple[list[Any], list[Tensor | None]
             device = name
         else:
             tensors.append(None)
-            arrays.append(a if a is None or type(a) in (float, int, bool) else _foreign(op, a))
-    return arrays, tensors, device or "cpu", wanted
+            if a is None or type(a) in (float, int, bool):
+                arrays.append(a)
+            else:
+                arrays.append(_foreign(op, a))
+                foreign = True
+    device = device or current_device()
+    if foreign and device != "cpu":  # arrays and lists go where the tensors are
+        backend = get_backend(device)
+        arrays = [a if t is not None else _placed(a, backend) for a, t in zip(arrays, tensors, strict=True)]
+    return arrays, tensors, device, wanted
+
+
+def _placed(a: Any, backend: Backend) -> Any:
+    return a if a is None or isinstance(a, (float, int, bool)) else move(a, backend)
 
 
 def _foreign(op: str, a: Any) -> Any:
@@ -131,6 +143,8 @@ def _foreign(op: str, a: Any) -> Any:
     if isinstance(a, (list, tuple, range)):
         array = np.asarray([x.data if isinstance(x, Tensor) else x for x in a])
         return array.astype(default_dtype()) if array.dtype == np.float64 else array
+    if is_owned(a):
+        return a
     if hasattr(a, "__array__") or hasattr(a, "__dlpack__"):
         return get_backend("cpu").asarray(a)
     if isinstance(a, complex):

@@ -67,13 +67,14 @@ class StructuralOp(Op):
         arrays, half = self._promoted(arrays, device)
         self.signature.check(self.name, [None if a is None else a.shape for a in arrays])  # type: ignore[union-attr]
         if half is not None and self.dtype_rule != "any":  # 16 bits are storage: compute in float32, round once
-            out = self.body(*(a.astype(float32) if a is not None and is_half(a.dtype) else a for a in arrays), **params)
+            arrays_32 = [a.astype(float32) if a is not None and is_half(a.dtype) else a for a in arrays]
+            out = self._run(device, arrays_32, params)
             y, aux = out if isinstance(out, tuple) else (out, None)
             y = y.astype(half) if is_float(y.dtype) else y
         else:
-            out = self.body(*arrays, **params)
+            out = self._run(device, arrays, params)
             y, aux = out if isinstance(out, tuple) else (out, None)
-        if type(y) is not np.ndarray and not hasattr(y, "__cuda_array_interface__"):
+        if isinstance(y, np.generic):  # NumPy makes scalars of what has no axes
             y = np.asarray(y)
         now = mode()
         if now & ANOMALY:
@@ -86,6 +87,12 @@ class StructuralOp(Op):
         if self.view and tensors[0] is not None and _aliases(y, arrays[0]):
             result.share_storage(tensors[0])
         return result
+
+    def _run(self, device: str, arrays: Sequence[Any], params: dict[str, Any]) -> Any:
+        if device == "cpu":
+            return self.body(*arrays, **params)
+        with get_backend(device).active():
+            return self.body(*arrays, **params)
 
     def _bind(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Inputs in order and parameters complete; inputs may come by name, parameters by position."""
@@ -292,7 +299,10 @@ class CompositeOp(Op):
                 raise ArgumentError(f"{self.name}: takes at most {n + len(self.defaults)} arguments, got {len(args)}")
             params = dict(zip(self.defaults, args[n:], strict=False)) | params
             args = args[:n]
-        return self.body(*(a if isinstance(a, (Tensor, str)) or a is None else asarray(a) for a in args), **params)
+        device = next((a.device for a in args if isinstance(a, Tensor)), None)  # where arrays and lists go, too
+        return self.body(
+            *(a if isinstance(a, (Tensor, str)) or a is None else asarray(a, device=device) for a in args), **params
+        )
 
     @property
     def latex(self) -> str:

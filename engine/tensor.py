@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from . import autograd, changes
-from .backends import Array, backend_of, get_backend
+from .backends import Array, Backend, backend_of, current_device, get_backend, is_device, is_owned, move
 from .dtypes import canonical, default_dtype, is_float
 from .errors import DTypeError, GradientError, IndexRangeError, ShapeError
 from .shapes import Shape
+
+GPU_MEMORY = 2, 13  # in DLPack's enumeration: CUDA's, and what CUDA moves by itself
 
 
 class Storage:
@@ -74,6 +76,10 @@ class Tensor:
     @property
     def device(self) -> str:
         return backend_of(self.data).name
+
+    @property
+    def backend(self) -> Backend:
+        return backend_of(self.data)
 
     @property
     def is_leaf(self) -> bool:
@@ -153,7 +159,7 @@ class Tensor:
         """The value of a tensor of one element, as a Python number."""
         if self.size != 1:
             raise ShapeError(f"item() needs a tensor of one element, this one has shape {self.shape}; use .tolist()")
-        return self.data.item()
+        return backend_of(self.data).to_numpy(self.data).item()
 
     def tolist(self) -> Any:
         return self.numpy().tolist()
@@ -232,10 +238,10 @@ class Tensor:
         return ops.astype(self, dtype=canonical(dtype))
 
     def to(self, target: Any) -> Tensor:
-        """The tensor on a device ("cpu") or in a dtype; itself if it is there already."""
-        if isinstance(target, str) and target.split(":")[0] in ("cpu", "cuda", "gpu"):
-            backend = get_backend(target)
-            return self if self.device == backend.name else Tensor(backend.asarray(self.data), self.requires_grad)
+        """The tensor on a device ("cpu", "cuda:0") or in a dtype; itself if it is there already. Recorded."""
+        if isinstance(target, str) and is_device(target):
+            name = get_backend(target).name
+            return self if name == self.device else ops.to_device(self, device=name)
         dtype = canonical(target)
         return self if dtype == self.dtype else self.astype(dtype)
 
@@ -251,6 +257,9 @@ class Tensor:
     def cpu(self) -> Tensor:
         return self.to("cpu")
 
+    def cuda(self) -> Tensor:
+        return self.to("cuda")
+
     def __copy__(self) -> Tensor:
         return self.detach().requires_grad_(self.requires_grad and self.is_leaf)
 
@@ -262,7 +271,7 @@ class Tensor:
         return t
 
     def __reduce__(self) -> Any:
-        return _unpickle, (self.numpy(), self.requires_grad and self.is_leaf)
+        return _unpickle, (self.numpy(), self.requires_grad and self.is_leaf, self.device)
 
     # -------------------------------------------------------------------------------------------- arithmetic
     def __add__(self, o: Any) -> Tensor:
@@ -447,7 +456,7 @@ class Tensor:
     def __setitem__(self, index: Any, value: Any) -> None:
         """Change elements in place: the one way to mutate a tensor. It is recorded."""
         if not isinstance(value, Tensor):
-            value = asarray(value, dtype=self.dtype if is_float(self.dtype) else None)
+            value = asarray(value, dtype=self.dtype if is_float(self.dtype) else None, device=self.device)
         if is_float(value.dtype) and not is_float(self.dtype):
             raise DTypeError(
                 f"setitem: {value.dtype} values into a tensor of {self.dtype} would lose their fractions; "
@@ -458,11 +467,12 @@ class Tensor:
         if recorded:
             self._refuse_mutation()
             new = ops.set_at(self, value, index=index)
-        plain = ops.plain_index(index, self.shape)
-        if not self.data.flags.writeable:
+        backend = self.backend
+        plain = ops.placed_index(index, self.shape, backend)
+        if not getattr(self.data.flags, "writeable", True):
             self.data = self.data.copy()
         try:
-            self.data[plain] = value.data
+            backend.assign(self.data, plain, value.data)
         except (ValueError, IndexError) as e:
             kind = IndexRangeError if isinstance(e, IndexError) else ShapeError
             raise kind(
@@ -496,8 +506,8 @@ def _shape_argument(shape: tuple[Any, ...]) -> Any:
         raise ShapeError(f"reshape and permute_dims take integers, or one tuple of them; got {shape}") from None
 
 
-def _unpickle(data: Any, requires_grad: bool) -> Tensor:
-    return Tensor(np.array(data), requires_grad)
+def _unpickle(data: Any, requires_grad: bool, device: str = "cpu") -> Tensor:
+    return tensor(data, device=device, requires_grad=requires_grad)
 
 
 # ------------------------------------------------------------------------------------------------ making tensors
@@ -522,14 +532,14 @@ def asarray(data: Any, *, dtype: Any = None, device: str | None = None, copy: bo
 def _make(data: Any, dtype: Any, device: str | None, requires_grad: bool, copy: bool) -> Tensor:
     if isinstance(data, Tensor):
         data, device = data.data, device or data.device
-    backend = get_backend(device or "cpu")
     goal = None if dtype is None else canonical(dtype)
     if not hasattr(data, "dtype"):
         data = _from_python(data)
         if goal is None and data.dtype.kind == "f":
             goal = default_dtype()
-    elif not isinstance(data, (np.ndarray, np.generic)) and not backend.owns(data):
-        data = np.asarray(data) if hasattr(data, "__array__") else np.from_dlpack(data)
+    elif not isinstance(data, (np.ndarray, np.generic)):
+        data, device = _from_library(data, device)
+    backend = get_backend(device or current_device())
     goal = goal or canonical(data.dtype)
     array = backend.asarray(data, dtype=goal, copy=True if copy else None)
     if requires_grad and not is_float(array.dtype):
@@ -537,6 +547,18 @@ def _make(data: Any, dtype: Any, device: str | None, requires_grad: bool, copy: 
             f"tensor: only floating tensors have gradients, got {array.dtype}; pass dtype='float32' or write 1.0 for 1"
         )
     return Tensor(array, requires_grad)
+
+
+def _from_library(data: Any, device: str | None) -> tuple[Array, str | None]:
+    """Another library's array as one of ours on the device where it lies, without a copy; moved if it is asked for."""
+    if hasattr(data, "__dlpack_device__") and int(data.__dlpack_device__()[0]) in GPU_MEMORY:
+        owner = get_backend(f"cuda:{data.__dlpack_device__()[1]}")
+        data = data if owner.owns(data) else owner.xp.from_dlpack(data)
+    elif not is_owned(data):
+        data = np.asarray(data) if hasattr(data, "__array__") else np.from_dlpack(data)
+    if device is None:
+        return data, backend_of(data).name if not isinstance(data, np.ndarray) else None
+    return (data if isinstance(data, np.ndarray) else move(data, get_backend(device))), device
 
 
 def _from_python(data: Any) -> Any:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from engine.backends import backend_of
 from engine.tensor import Tensor
 
 Array = Any
@@ -48,10 +47,10 @@ class _Entry:
     def extend(self, *new: Array) -> tuple[Tensor, Tensor]:
         start, self.length = self.length, self.length + new[0].shape[1]
         if not self._rooms:
-            self._rooms = [np.empty((x.shape[0], 0, *x.shape[2:]), x.dtype) for x in new]
+            self._rooms = [backend_of(x).xp.empty((x.shape[0], 0, *x.shape[2:]), x.dtype) for x in new]
         for i, x in enumerate(new):
             if self._rooms[i].shape[1] < self.length:
-                room = np.empty((x.shape[0], max(ROOM, 2 * self.length), *x.shape[2:]), x.dtype)
+                room = backend_of(x).xp.empty((x.shape[0], max(ROOM, 2 * self.length), *x.shape[2:]), x.dtype)
                 room[:, :start] = self._rooms[i][:, :start]
                 self._rooms[i] = room
             self._rooms[i][:, start : self.length] = x

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from engine import config
-from engine.backends import get_backend
+from engine.backends import current_device, get_backend, move
 from engine.dtypes import canonical, default_dtype
 from engine.errors import ArgumentError, ChainRuleError
 from engine.parameter import Buffer, Parameter, is_training, join_path, training_mode
@@ -152,7 +152,7 @@ class Layer(config.Configurable, family="layer"):
             return {name: self._as_tensor(part) for name, part in x.items()}
         if isinstance(x, (list, tuple)) and any(isinstance(part, (Tensor, np.ndarray)) for part in x):
             return type(x)(self._as_tensor(part) for part in x)
-        x = asarray(x)
+        x = asarray(x, device=self.device)
         return x.astype(self.dtype or default_dtype()) if x.dtype.kind == "f" else x
 
     @staticmethod
@@ -314,12 +314,17 @@ class Layer(config.Configurable, family="layer"):
         for p in self.parameters():
             p.grad = None
 
+    @property
+    def device(self) -> str:
+        """Where its first parameter lies; without one, where new ones would be made."""
+        return next((p.device for p in self.weights if p.built), current_device())
+
     def to(self, device: str) -> Layer:
         """Move parameters and buffers to a device; returns itself."""
         backend = get_backend(device)
         for p in self.weights:
             if p.built and p.device != backend.name:
-                p.data, p.grad = backend.asarray(p.data), None
+                p.data, p.grad = move(p.data, backend), None
         return self
 
     def regularization_loss(self) -> Tensor | None:

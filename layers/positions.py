@@ -36,12 +36,19 @@ class SinePositionEncoding(Layer):
         super().__init__(**options)
         self.max_wavelength = max_wavelength
         self.needs = InputSpec("(N,T,D)", 3)
+        self._waves: tuple[Any, Any] | None = None  # the last ones, and for what
 
     def call(self, x: Tensor, start: int = 0) -> Tensor:
         T, D = x.shape[1:]
+        place = start, T, D, x.dtype, x.device
+        if self._waves is None or self._waves[0] != place:
+            self._waves = place, x.backend.asarray(self.waves(start, T, D).astype(x.dtype))
+        return Tensor(self._waves[1])
+
+    def waves(self, start: int, T: int, D: int) -> np.ndarray:
+        """(T, D) in float64."""
         angles = np.outer(np.arange(start, start + T), frequencies(D, self.max_wavelength))  # (T,D/2)
-        waves = np.stack([np.sin(angles), np.cos(angles)], -1).reshape(T, -1)[:, :D]  # (T,D/2) twice -> (T,D)
-        return Tensor(waves.astype(x.dtype))
+        return np.stack([np.sin(angles), np.cos(angles)], -1).reshape(T, -1)[:, :D]  # (T,D/2) twice -> (T,D)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return tuple(input_shape[1:])
@@ -105,10 +112,12 @@ class RotaryEmbedding(Layer):
 
     def call(self, x: Tensor, start: int = 0) -> Tensor:
         end, d = start + x.shape[1], x.shape[-1]
-        if self._turns is None or len(self._turns[0]) < end or self._turns[0].dtype != x.dtype:
+        known = self._turns and self._turns[0]
+        if known is None or len(known) < end or known.dtype != x.dtype or not x.backend.owns(known):
             omega = scaled(frequencies(d, self.max_wavelength), self.scaling)
             angles = np.outer(np.arange(max(64, 2 * end)), omega)
-            self._turns = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
+            turns = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
+            self._turns = x.backend.asarray(turns[0]), x.backend.asarray(turns[1])
         cos, sin = (t[start:end] for t in self._turns)
         return ops.rotary(x, cos, sin)
 

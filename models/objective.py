@@ -20,6 +20,7 @@ from models import metrics
 from models.averages import Mean, Metric
 
 Arrays = Sequence[np.ndarray]
+MOST_UNREAD = 64  # results that wait on a GPU
 
 
 class FunctionLoss(losses.Loss):
@@ -47,6 +48,7 @@ class Objective:
             losses.get(name)  # a misspelt name is an error now, not at the first fit
         self.names: tuple[str, ...] = ()
         self.total = Mean("loss")
+        self._unread: list[tuple[Tensor, Callable[[np.ndarray], None]]] = []  # results of steps, on a GPU
 
     # --- setting up ----------------------------------------------------------------------------------------------
     def bind(self, names: Sequence[str], targets: Arrays, outputs: Sequence[tuple[int, ...]]) -> None:
@@ -98,18 +100,38 @@ class Objective:
             if loss is not None:
                 value = loss(true, predicted, weight)
                 if len(self.names) > 1:
-                    part.update(value.item(), rows)
+                    self._note(part, value, rows)
                 term = value if scale == 1.0 else scale * value
                 total = term if total is None else total + term
-        self.total.update(total.item(), rows)
+        self._note(self.total, total, rows)
         return total
 
     def measure(self, y_true: Arrays, y_pred: Sequence[Tensor], weight: np.ndarray | None) -> None:
         """Add a batch to the metrics."""
         for i, metric in self.metrics:
-            metric.update(y_true[i], y_pred[i].numpy(), real_steps(y_pred[i]))
+            self._measure(metric, y_true[i], y_pred[i], None)
         for i, metric in self.weighted:
-            metric.update(y_true[i], y_pred[i].numpy(), real_steps(y_pred[i], weight))
+            self._measure(metric, y_true[i], y_pred[i], weight)
+
+    def _measure(self, metric: Metric, y_true: np.ndarray, y_pred: Tensor, weight: np.ndarray | None) -> None:
+        self._later(y_pred, lambda y: metric.update(y_true, y, real_steps(y_pred, weight)))
+
+    def _note(self, mean: Mean, value: Tensor, rows: int) -> None:
+        self._later(value, lambda number: mean.update(number.item(), rows))
+
+    def _later(self, y: Tensor, update: Callable[[np.ndarray], None]) -> None:
+        """update(y) at once on the CPU. On a GPU it waits for who asks for results: a step reads nothing back."""
+        if y.device == "cpu":
+            update(y.numpy())
+        else:
+            self._unread.append((y.detach(), update))
+            if len(self._unread) >= MOST_UNREAD:
+                self._read()
+
+    def _read(self) -> None:
+        unread, self._unread = self._unread, []
+        for y, update in unread:
+            update(y.numpy())
 
     # --- an epoch ------------------------------------------------------------------------------------------------
     def all_metrics(self) -> list[Metric]:
@@ -120,15 +142,18 @@ class Objective:
         return [self.total, *each, *(m for _, m in self.metrics), *(m for _, m in self.weighted)]
 
     def reset(self) -> None:
+        self._unread = []
         for metric in self.all_metrics():
             metric.reset()
 
     def results(self) -> dict[str, Any]:
         """Name -> number; metrics that give several numbers (a confusion matrix) come as lists."""
+        self._read()
         return {m.name: r.tolist() if isinstance(r := m.result(), np.ndarray) else r for m in self.all_metrics()}
 
     def state_dict(self) -> dict[str, Any]:
         """The running sums, for a run that goes on in the middle of an epoch."""
+        self._read()
         return {str(i): m.sums for i, m in enumerate(self.all_metrics())}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

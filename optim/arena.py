@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from engine import changes
-from engine.backends import Array, backend_of
+from engine.backends import Array, backend_of, move
 from engine.dtypes import float32, is_half
 from engine.errors import GradientError
 from engine.expr import lift, var
@@ -34,7 +34,8 @@ class Arena:
 
     def __init__(self, params: Sequence[Tensor], states: Sequence[State], slots: dict[str, float]) -> None:
         """Pack them; `slots` gives the names and first values of what is remembered."""
-        xp, dtype = backend_of(params[0].data).xp, params[0].dtype
+        backend, dtype = params[0].backend, params[0].dtype
+        xp = backend.xp
         ends = np.cumsum([p.size for p in params]).tolist()
         self.params, self.segments = list(params), list(map(slice, [0, *ends[:-1]], ends))
         wide = float32 if is_half(dtype) else dtype  # 16 bits are too few to remember small changes
@@ -48,7 +49,7 @@ class Arena:
             self.views.append(p.data)
             for name, buffer in self.slots.items():
                 if name in state:
-                    buffer[segment] = state[name].reshape(-1)
+                    buffer[segment] = move(state[name], backend).reshape(-1)
                 state[name] = buffer[segment].reshape(p.shape)
 
     def collect(self, clip: Callable[[Array], Array] | None) -> list[slice]:
@@ -74,7 +75,7 @@ class Arena:
                 stretches.append((segment, [g.reshape(-1)]))
             p.storage.version += 1
         for stretch, parts in stretches:
-            np.concatenate(parts, out=self.grad[stretch])
+            backend_of(self.grad).xp.concatenate(parts, out=self.grad[stretch])
             changes.mark(self.data[stretch])
         return [stretch for stretch, _ in stretches]
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.backends import Array, backend_of, move
 from engine.dtypes import is_half
 from engine.errors import ArgumentError, ShapeError
 from engine.tensor import Tensor
@@ -29,7 +30,7 @@ class Averaged:
 
     def __init__(self, params: Iterable[Tensor]) -> None:
         self.params = list({id(p): p for p in params}.values())
-        self.averages: list[np.ndarray] = []
+        self.averages: list[Array] = []
         self.updates = 0
         self._follow = Update(lambda a, w, *, rate: a + rate * (w - a), (), ("rate",))
 
@@ -43,13 +44,14 @@ class Averaged:
             self.averages = [_copy(p) for p in self.params]
         self.updates += 1
         numbers = {"keep": 1.0, "rate": self.rate(self.updates)}
+        self.averages = [move(a, p.backend) for a, p in zip(self.averages, self.params, strict=True)]
         for a, p in zip(self.averages, self.params, strict=True):
             self._follow(a.reshape(-1), p.data.reshape(-1), (), numbers)
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
         """Inside, the parameters hold the averages; after it their own values again, also after an error."""
-        own = [np.array(p.data) for p in self.params]
+        own = [p.data.copy() for p in self.params]
         self.copy_to()
         try:
             yield
@@ -63,7 +65,8 @@ class Averaged:
         _write(self.params, self.averages)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"updates": self.updates, "averages": {str(i): np.array(a) for i, a in enumerate(self.averages)}}
+        averages = {str(i): np.array(backend_of(a).to_numpy(a)) for i, a in enumerate(self.averages)}
+        return {"updates": self.updates, "averages": averages}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         averages = [np.array(state["averages"][str(i)]) for i in range(len(state["averages"]))]
@@ -100,12 +103,12 @@ class SWA(Averaged):
         return 1 / n
 
 
-def _copy(p: Tensor) -> np.ndarray:
+def _copy(p: Tensor) -> Array:
     """A first average, flat in memory. 16 bits are too few for small changes."""
-    return np.array(p.data, np.float32 if is_half(p.dtype) else p.dtype, order="C")
+    return p.backend.xp.array(p.data, np.float32 if is_half(p.dtype) else p.dtype, order="C")
 
 
-def _write(params: Iterable[Tensor], values: Iterable[np.ndarray]) -> None:
+def _write(params: Iterable[Tensor], values: Iterable[Array]) -> None:
     for p, v in zip(params, values, strict=True):
-        p.data[...] = v
+        p.data[...] = move(v, p.backend)
         p.mark_changed()

@@ -18,7 +18,7 @@ def clip_grad_value_(params: Tensor | Iterable[Tensor], clip_value: float) -> No
         raise ArgumentError(f"clip_grad_value_: clip_value is 0 or more, got {clip_value}")
     for p in _with_gradient(params):
         # a new array: gradients may share memory
-        p.grad = Tensor(np.asarray(np.clip(p.grad.data, -clip_value, clip_value)))
+        p.grad = Tensor(p.grad.backend.xp.asarray(p.grad.backend.xp.clip(p.grad.data, -clip_value, clip_value)))
 
 
 def clip_grad_norm_(params: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0) -> float:
@@ -30,15 +30,17 @@ def clip_grad_norm_(params: Tensor | Iterable[Tensor], max_norm: float, norm_typ
         raise ArgumentError(f"clip_grad_norm_: max_norm >= 0 and norm_type > 0, got {max_norm} and {norm_type}")
     wanted = _with_gradient(params)
     gradients = [p.grad.data for p in wanted]
+    if not gradients:
+        return 0.0
     if norm_type == 2.0:
         total = length(gradients)
     elif norm_type == np.inf:
-        total = max((float(np.abs(g).max(initial=0.0)) for g in gradients), default=0.0)
+        total = max((abs(g).max() for g in gradients if g.size), key=float, default=np.float64(0.0))
     else:
-        total = sum(float(np.sum(np.abs(g, dtype=np.float64) ** norm_type)) for g in gradients) ** (1 / norm_type)
+        total = sum((abs(g).astype(np.float64) ** norm_type).sum() for g in gradients) ** (1 / norm_type)
     for p, g in zip(wanted, gradients, strict=True):
         p.grad = Tensor(shorten(g, total, max_norm))
-    return total
+    return float(total)
 
 
 def _with_gradient(params: Tensor | Iterable[Tensor]) -> list[Tensor]:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from engine import config
-from engine.backends import Array
+from engine.backends import Array, backend_of
 from engine.errors import ArgumentError, GradientError, ShapeError
 from engine.tensor import Tensor
 
@@ -160,7 +160,7 @@ class Optimizer(config.Configurable, family="optimizer"):
         """What is done to each gradient before the update."""
         if self.clipvalue is not None:
             limit = self.clipvalue
-            return lambda g: np.clip(g, -limit, limit)
+            return lambda g: backend_of(g).xp.clip(g, -limit, limit)
         if self.clipnorm is not None:
             longest = self.clipnorm
             return lambda g: shorten(g, length([g]), longest)
@@ -265,7 +265,7 @@ class Optimizer(config.Configurable, family="optimizer"):
         arrays: dict[str, np.ndarray] = {}
         states = [state for group in self.groups for state in group.state]
         for i, state in enumerate(states):
-            arrays |= {f"{i}.{name}": np.array(values) for name, values in state.items()}
+            arrays |= {f"{i}.{name}": np.array(_on_host(values)) for name, values in state.items()}
         rate = None if callable(self._learning_rate) else self._learning_rate
         return {"iterations": self.iterations, "learning_rate": rate, "state": arrays}
 
@@ -310,14 +310,25 @@ def _unique(params: Iterable[Any]) -> list[Any]:
     return list({id(p): p for p in params}.values())
 
 
-def length(gradients: Sequence[Array]) -> float:
-    """The Euclidean length of all of them as one vector; summed in float64, in a fixed order."""
-    return math.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in gradients))
+def length(gradients: Sequence[Array]) -> Array:
+    """The Euclidean length of all of them as one vector, (); summed in float64, in a fixed order."""
+    xp = backend_of(gradients[0]).xp
+    total = xp.zeros((), np.float64)
+    for g in gradients:
+        total = total + xp.square(g, dtype=np.float64).sum()
+    return xp.sqrt(total)
 
 
-def shorten(g: Array, norm: float, longest: float) -> Array:
-    """g, or g longest / norm where norm > longest."""
-    return np.asarray(g * g.dtype.type(longest / norm)) if norm > longest else g
+def shorten(g: Array, norm: Array, longest: float) -> Array:
+    """g, or g longest / norm where norm > longest; the norm is not looked at, which would wait for a GPU."""
+    xp = backend_of(g).xp
+    factor = longest / xp.maximum(xp.maximum(norm, longest), 1e-300)
+    return xp.asarray(g * factor.astype(g.dtype))
+
+
+def _on_host(values: Array) -> np.ndarray:
+    found: np.ndarray = backend_of(values).to_numpy(values)
+    return found
 
 
 def get(what: Any) -> Any:

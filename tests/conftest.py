@@ -17,7 +17,30 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )  # fmt: skip
 settings.register_profile("nightly", parent=settings.get_profile("default"), max_examples=1000, derandomize=False)
+settings.register_profile("devices", parent=settings.get_profile("default"), max_examples=6)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--device", default="cpu",
+        help="where tests make their tensors: cpu, strict (the stand-in of tests/gpu/strict.py), cuda",
+    )  # fmt: skip
+
+
+def pytest_configure(config):
+    if config.getoption("--device").startswith("strict"):
+        from engine import backends
+        from tests.gpu.strict import Strict
+
+        backends.register("strict", Strict)
+
+
+@pytest.fixture(autouse=True)
+def on_the_device(request):
+    """Tensors, parameters and what is given as numbers or arrays lie on `--device`."""
+    with engine.device(request.config.getoption("--device")):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ import math
 import platform
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..kernels.cpu.lane_ufunc import PARALLEL_FROM, gather_team
 from .protocol import SMALL, Array
 
 ndarray = np.ndarray
+NOTHING_TO_DO = contextlib.nullcontext()
 X86 = platform.machine() in ("x86_64", "AMD64")  # elsewhere lanes leave floating-point warnings to be silenced here
 
 
@@ -55,11 +57,25 @@ class CPU:
     def scatter_add(self, target: Array, index: Any, values: Array) -> None:
         self.kernel("embedding", "add_at")(target, index, values)
 
+    def assign(self, target: Array, index: Any, values: Array) -> None:
+        target[index] = values
+
     def random_bits(self, seed: int, stream: int, start: int, n: int) -> Array:
         return self.kernel("random", "philox_bits")(seed, stream, start, n)
 
+    def check_bounds(self, indices: Array, low: int, high: int, explain: Callable[..., Exception]) -> None:
+        if indices.size and (indices.min() < low or indices.max() >= high):
+            at = tuple(np.argwhere((indices < low) | (indices >= high))[0].tolist())
+            raise explain(at, int(indices[at]))
+
+    def active(self) -> AbstractContextManager[None]:
+        return NOTHING_TO_DO
+
     def synchronize(self) -> None:
         pass
+
+    def empty_cache(self) -> None:
+        buffers.empty_cache()
 
 
 @cache
@@ -164,6 +180,8 @@ class Elementwise:
             else:
                 truths.append(False)
         key = tuple(truths)
+        if not (floats or all(key)) or _lowering != "lanes":
+            return None
         if key not in self._lanes:
             run = self._lanes[key] = _lane_function(self.formula, key, self.flush)
             if run is not None:
@@ -179,8 +197,6 @@ class Elementwise:
             return lambda *xs: self._in_float32(dtype, xs)
         if dtype not in self._numpy:
             self._numpy[dtype] = self.formula.numpy(dtype)
-        if not (floats or all(key)) or _lowering != "lanes":
-            return None
         return self._numpy[dtype]
 
     def _in_float32(self, dtype: Any, xs: Sequence[Any]) -> Array:
@@ -216,6 +232,7 @@ class Update:
     def __call__(self, *xs: Any, out: Sequence[Array]) -> None:
         run = self._kernel.lanes(xs)
         if run is not None:
+            gather_team()
             run(*xs, out=tuple(out))
             return
         results = self._kernel.numpy(xs)(*xs)
@@ -234,7 +251,6 @@ def _lane_function(formula: Formula, truths: tuple[bool, ...], flush: bool) -> C
     if X86:
         return run
 
-            gather_team()
     def quietly(*xs: Any, **out: Any) -> Any:
         with np.errstate(all="ignore"):
             return run(*xs, **out)

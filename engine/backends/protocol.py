@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -52,10 +53,26 @@ class Backend(Protocol):
         """target[index] += values, where equal indices add up (in a fixed order)."""
         ...
 
+    def assign(self, target: Array, index: Any, values: Array) -> None:
+        """target[index] = values; where indices are equal, the last value stays."""
+        ...
+
     def random_bits(self, seed: int, stream: int, start: int, n: int) -> Array:
         """n uint32 of Philox-4x32-10, the elements start .. start + n of (seed, stream): equal on every device."""
         ...
 
+    def check_bounds(self, indices: Array, low: int, high: int, explain: Callable[..., Exception]) -> None:
+        """Raise explain(place, index) of an index that is not low <= index < high; a GPU does so at the next read."""
+        ...
+
+    def active(self) -> AbstractContextManager[None]:
+        """Inside, this is the device that arrays are made on; what memory is too small for raises DeviceError."""
+        ...
+
     def synchronize(self) -> None:
-        """Return when all work given to the device is done."""
+        """Return when all work given to the device is done; raise what it found wrong."""
+        ...
+
+    def empty_cache(self) -> None:
+        """Give memory that waits to be used again back to the system."""
         ...

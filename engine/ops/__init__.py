@@ -128,6 +128,7 @@ from .shape import (
     swapaxes as swapaxes,
     moveaxis as moveaxis,
     astype as astype,
+    to_device as to_device,
 )
 from .join import concat as concat, stack as stack, split as split, unstack as unstack, pad as pad, diff as diff
 from .triangle import tril as tril, triu as triu, diagonal as diagonal, trace as trace
@@ -149,7 +150,7 @@ from .scan import (
     cumulative_prod as cumulative_prod,
     cumulative_logsumexp as cumulative_logsumexp,
 )
-from .index import plain_index as plain_index, getitem as getitem, add_at as add_at, set_at as set_at
+from .index import placed_index as placed_index, getitem as getitem, add_at as add_at, set_at as set_at
 from .sorting import (
     one_hot as one_hot,
     argsort as argsort,

@@ -167,7 +167,8 @@ _STEP_OF_QUOTIENT = [Kink(lambda a, b: (a / b + 0.5) % 1 - 0.5, margin=0.05)]
 floor_divide = elementwise(
     "floor_divide",
     definition=lambda a, b: floor(a / b),
-    numpy="np.floor_divide", latex=r"\left\lfloor \frac{{{0}}}{{{1}}} \right\rfloor", result="number",
+    numpy="np.floor_divide", cuda="floor_divide",
+    latex=r"\left\lfloor \frac{{{0}}}{{{1}}} \right\rfloor", result="number",
     vjp=[lambda g, a, b, y: 0.0, lambda g, a, b, y: 0.0],
     domain=[anywhere, interval(0.8, 4.0)], kinks=_STEP_OF_QUOTIENT,
     special={(5.5, 2.0): 2.0, (-5.5, 2.0): -3.0, (5.5, -2.0): -3.0, (1.0, 0.0): inf, (0.0, 0.0): nan},
@@ -177,8 +178,7 @@ floor_divide = elementwise(
 remainder = elementwise(
     "remainder",
     definition=lambda a, b: a - b * floor(a / b),
-    numpy="np.remainder", result="number",
-    cuda="fmod({0}, {1}) + (fmod({0}, {1}) != T(0) && (fmod({0}, {1}) < T(0)) != ({1} < T(0)) ? {1} : T(0))",
+    numpy="np.remainder", cuda="remainder_of", result="number",
     latex=r"{0} \bmod {1}", precedence=4,
     vjp=[lambda g, a, b, y: g, lambda g, a, b, y: -g * floor_divide(a, b)],
     why="exact: a - b * floor(a / b) would round the quotient. The sign is the divisor's, as in Python",

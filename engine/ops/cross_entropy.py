@@ -49,18 +49,19 @@ def check_labels(op: str, labels: Array, shape: tuple[int, ...], axis: int) -> N
             f"{op}: labels have shape {labels.shape}, but scores of shape {shape} with classes on axis {axis} "
             f"need {rows}"
         )
-    if labels.size and not (int(labels.min()) >= 0 and int(labels.max()) < K):
-        at = tuple(np.argwhere((labels < 0) | (labels >= K))[0].tolist())
-        label = int(labels[at])
+
+    def explain(at: tuple[int, ...], label: int) -> IndexRangeError:
         remedy = (
             "drop the unlabelled samples, or give them weight 0 and any valid label"
             if label < 0
             else f"give the last layer {label + 1} units, or renumber the labels from 0"
         )
-        raise IndexRangeError(
+        return IndexRangeError(
             f"{op}: label {label} at position {at[0] if len(at) == 1 else at} is out of range for {K} classes, "
             f"0 to {K - 1}; {remedy}"
         )
+
+    backend_of(labels).check_bounds(labels, 0, K, explain)
 
 
 def _sample_sparse(prediction: Domain, **options: list[Any]) -> Any:

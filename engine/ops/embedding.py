@@ -81,10 +81,12 @@ def _check(op: str, ids: Array, rows: int) -> None:
     """Refuse what would read beside the table."""
     if ids.dtype.kind not in "iu":
         raise DTypeError(f"{op}: ids are {ids.dtype}; row numbers are integers: cast with .astype('int64')")
-    if ids.size and not (int(ids.min()) >= 0 and int(ids.max()) < rows):
-        at = tuple(np.argwhere((ids < 0) | (ids >= rows))[0].tolist())
+
+    def explain(at: tuple[int, ...], row: int) -> IndexRangeError:
         place = f"[{', '.join(map(str, at))}]" if at else ""
-        raise IndexRangeError(
-            f"{op}: ids{place} is {int(ids[at])}, but the table has {rows} rows: 0 to {rows - 1}; "
+        return IndexRangeError(
+            f"{op}: ids{place} is {row}, but the table has {rows} rows: 0 to {rows - 1}; "
             "check the vocabulary, or make the table larger"
         )
+
+    backend_of(ids).check_bounds(ids, 0, rows, explain)

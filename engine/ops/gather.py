@@ -244,7 +244,8 @@ def scatter_add(x: Array, indices: Array, values: Array, *, axis: int = -1) -> A
             f"but for axis {axis} the sides must be equal"
         )
     y = backend_of(x).xp.array(x, order="C")
-    grid = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
+    xp = backend_of(x).xp
+    grid = [xp.arange(n).reshape([-1 if i == a else 1 for i in range(x.ndim)]) for a, n in enumerate(indices.shape)]
     grid[k] = indices
     backend_of(x).scatter_add(y, tuple(grid), values)
     return y

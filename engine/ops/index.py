@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import Array, backend_of
+from ..backends import Array, Backend, backend_of, get_backend, move
 from ..errors import ArgumentError, DTypeError, IndexRangeError, ShapeError
 from ..op import op
 from ..samples import Draw
@@ -25,14 +25,14 @@ from .comparison import where
 
 
 # ------------------------------------------------------------------------------------------------ what an index may be
-def plain_index(index: Any, shape: Shape) -> tuple[Any, ...]:
-    """What stands in x[...], lowered to what arrays take, and checked against x's shape.
+def placed_index(index: Any, shape: Shape, backend: Backend) -> tuple[Any, ...]:
+    """What stands in x[...], lowered to what the backend's arrays take, and checked against x's shape.
 
     Integers, slices, None, Ellipsis, lists, integer and boolean arrays or tensors pass. Raises IndexRangeError for an
-    integer
-    outside of its axis or too many of them, ShapeError for a mask of another shape, DTypeError for anything else.
+    integer outside of its axis or too many of them, ShapeError for a mask of another shape, DTypeError for anything
+    else.
     """
-    parts = [_lower(p) for p in (index if isinstance(index, tuple) else (index,))]
+    parts = [_lower(p, backend) for p in (index if isinstance(index, tuple) else (index,))]
     named = sum(_axes_of(p) for p in parts)
     if sum(p is Ellipsis for p in parts) > 1:
         raise ArgumentError("x[...]: only one Ellipsis (...) may stand in an index; write slices (:) for the others")
@@ -43,7 +43,7 @@ def plain_index(index: Any, shape: Shape) -> tuple[Any, ...]:
         if p is Ellipsis:
             axis += len(shape) - named
             continue
-        if isinstance(p, np.ndarray) and p.dtype == bool and p.shape != shape[axis : axis + p.ndim]:
+        if _is_mask(p) and p.shape != shape[axis : axis + p.ndim]:
             raise ShapeError(
                 f"x[...]: a mask of shape {p.shape} for axes of lengths {shape[axis : axis + p.ndim]}; "
                 "they must be equal"
@@ -52,12 +52,12 @@ def plain_index(index: Any, shape: Shape) -> tuple[Any, ...]:
             raise IndexRangeError(
                 f"x[...]: index {p} is out of range for axis {axis} of length {shape[axis]}{_range(shape[axis])}"
             )
-        if isinstance(p, np.ndarray) and p.dtype != bool:
+        if _is_numbers(p):
             check_range("x[...]", p, shape[axis], axis)
         axis += _axes_of(p)
-    arrays = [p for p in parts if isinstance(p, np.ndarray)]
+    arrays = [p for p in parts if hasattr(p, "dtype")]
     if len(arrays) > 1:
-        _check_broadcast([(int(p.sum()),) if p.dtype == bool else p.shape for p in arrays])
+        _check_broadcast([(int(p.sum()),) if _is_mask(p) else p.shape for p in arrays])
     return tuple(parts)
 
 
@@ -71,15 +71,26 @@ def _check_broadcast(shapes: list[Shape]) -> None:
         ) from None
 
 
-def _lower(part: Any) -> Any:
+def _is_mask(part: Any) -> bool:
+    return hasattr(part, "dtype") and part.dtype == bool
+
+
+def _is_numbers(part: Any) -> bool:
+    return hasattr(part, "dtype") and part.dtype != bool
+
+
+def _lower(part: Any, backend: Backend) -> Any:
     """One entry of an index. Arrays are copied: what is changed later must not change a recorded index."""
     if part is None or part is Ellipsis or isinstance(part, slice) or type(part) is int:
         if isinstance(part, slice) and part.step is not None and operator.index(part.step) == 0:
             raise ArgumentError("x[...]: a slice can't step by 0")
         return part
-    array = np.array(
-        part.data if isinstance(part, Tensor) else [_lower(p) for p in part] if isinstance(part, list) else part
-    )
+    if isinstance(part, Tensor):
+        part = part.data
+    if hasattr(part, "ndim") and part.ndim and not isinstance(part, np.ndarray):  # on a device, and it stays there
+        array = move(part, backend).copy()
+    else:
+        array = np.array([_lower(p, get_backend("cpu")) for p in part] if isinstance(part, list) else _on_host(part))
     if isinstance(part, list) and array.size == 0:
         array = array.astype(np.int64)
     if array.dtype.kind not in "biu":
@@ -87,14 +98,18 @@ def _lower(part: Any) -> Any:
         raise DTypeError(
             f"x[...]: {what} can't be an index; use integers, slices, None, ..., or arrays of integers or booleans"
         )
-    return int(array) if array.ndim == 0 and array.dtype != bool else array
+    return int(array) if array.ndim == 0 and array.dtype != bool else backend.asarray(array)
+
+
+def _on_host(part: Any) -> Any:
+    return backend_of(part).to_numpy(part) if hasattr(part, "dtype") and not isinstance(part, np.generic) else part
 
 
 def _axes_of(part: Any) -> int:
     """How many axes of x an entry stands for."""
     if part is None or part is Ellipsis:
         return 0
-    return part.ndim if isinstance(part, np.ndarray) and part.dtype == bool else 1
+    return part.ndim if _is_mask(part) else 1
 
 
 def check_range(name: str, indices: Array, length: int, axis: int, lowest: int | None = None) -> None:
@@ -102,13 +117,14 @@ def check_range(name: str, indices: Array, length: int, axis: int, lowest: int |
     if indices.dtype.kind not in "iu":
         raise DTypeError(f"{name}: indices must be integers, got {indices.dtype}; cast with .astype('int64')")
     lowest = -length if lowest is None else lowest
-    if indices.size and (indices.min() < lowest or indices.max() >= length):
-        at = tuple(int(i) for i in np.argwhere((indices < lowest) | (indices >= length))[0])
+
+    def explain(at: tuple[int, ...], index: int) -> IndexRangeError:
         place = f" (at {at} of the indices)" if at else ""
-        raise IndexRangeError(
-            f"{name}: index {indices[at]}{place} is out of range for axis {axis} of length {length}"
-            f"{_range(length, lowest)}"
+        return IndexRangeError(
+            f"{name}: index {index}{place} is out of range for axis {axis} of length {length}{_range(length, lowest)}"
         )
+
+    backend_of(indices).check_bounds(indices, lowest, length, explain)
 
 
 def _range(length: int, lowest: int | None = None) -> str:
@@ -188,7 +204,7 @@ def getitem(x: Array, *, index: Any) -> tuple[Array, Any]:
     do
     not broadcast, DTypeError for an index that is no integer.
     """
-    plain = plain_index(index, x.shape)
+    plain = placed_index(index, x.shape, backend_of(x))
     return x[plain], plain
 
 
@@ -199,7 +215,8 @@ def _(g, y, aux, x, *, index, needs):  # type: ignore[no-untyped-def]
 
 def _room(name: str, x: Array, value: Array, plain: tuple[Any, ...]) -> Shape:
     """The shape of x[index], when value fits there."""
-    room: Shape = np.broadcast_to(np.empty(()), x.shape)[plain].shape
+    stand_ins = tuple(np.broadcast_to(0, p.shape) if _is_numbers(p) else _on_host(p) for p in plain)
+    room: Shape = np.broadcast_to(np.empty(()), x.shape)[stand_ins].shape
     fits = value.ndim <= len(room) and all(n in (1, m) for n, m in zip(value.shape[::-1], room[::-1], strict=False))
     if not fits:
         raise ShapeError(
@@ -247,10 +264,10 @@ def add_at(x: Array, value: Array, *, index: Any) -> tuple[Array, Any]:
 
     Raises as `getitem`, and ShapeError for a value that does not fit.
     """
-    plain = plain_index(index, x.shape)
+    plain = placed_index(index, x.shape, backend_of(x))
     _room("add_at", x, value, plain)
     y = backend_of(x).xp.array(x, order="C")
-    if any(isinstance(p, np.ndarray) and p.dtype != bool for p in plain):
+    if any(map(_is_numbers, plain)):
         backend_of(x).scatter_add(y, plain, value)
     else:  # no element is named twice
         y[plain] += value
@@ -276,10 +293,10 @@ def set_at(x: Array, value: Array, *, index: Any) -> tuple[Array, Any]:
 
     Raises as `getitem`, and ShapeError for a value that does not fit.
     """
-    plain = plain_index(index, x.shape)
+    plain = placed_index(index, x.shape, backend_of(x))
     _room("set_at", x, value, plain)
     y = backend_of(x).xp.array(x, order="C")
-    y[plain] = value
+    backend_of(x).assign(y, plain, value)
     return y, plain
 
 
@@ -289,14 +306,14 @@ def _(g, y, aux, x, value, *, index, needs):  # type: ignore[no-untyped-def]
     if not needs[1]:
         return x_bar, None
     v_bar = getitem(g, index=aux)
-    if any(isinstance(p, np.ndarray) and p.dtype != bool for p in aux):  # overwritten values had no effect
-        v_bar = where(_stayed(x.shape, aux), v_bar, 0.0)
+    if any(map(_is_numbers, aux)):  # overwritten values had no effect
+        v_bar = where(Tensor(_stayed(g.backend, x.shape, aux)), v_bar, 0.0)
     return x_bar, v_bar
 
 
-def _stayed(shape: Shape, plain: tuple[Any, ...]) -> Array:
+def _stayed(backend: Backend, shape: Shape, plain: tuple[Any, ...]) -> Array:
     """Which values were not overwritten by a later one: number them, write, and see whose number is there."""
-    last = np.full(shape, -1)
-    numbers = np.arange(last[plain].size).reshape(last[plain].shape)
-    last[plain] = numbers
+    last = backend.xp.full(shape, -1)
+    numbers = backend.xp.arange(last[plain].size).reshape(last[plain].shape)
+    backend.assign(last, plain, numbers)
     return last[plain] == numbers

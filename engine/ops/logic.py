@@ -42,7 +42,7 @@ def _floats(f: Any) -> Any:
 
 
 bitwise_invert = elementwise(
-    "bitwise_invert", numpy="np.invert", mpmath="mp.mpf(~int({0}))", cuda="~{0}", latex=r"\lnot {0}", precedence=3,
+    "bitwise_invert", numpy="np.invert", mpmath="mp.mpf(~int({0}))", cuda="invert", latex=r"\lnot {0}", precedence=3,
     result="integer", domain=integers(-99, 99), special={0: -1, 5: -6, True: False},
     invariants=[lambda f, x: f(x) == -x - 1],  # two's complement
     errors=[(_floats, r"bitwise_invert: takes integers or booleans, got float32; cast with \.astype\('int64'\)")],
@@ -73,7 +73,7 @@ bitwise_xor = elementwise(
 )  # fmt: skip
 
 bitwise_left_shift = elementwise(
-    "bitwise_left_shift", inputs="a n", numpy="np.left_shift", mpmath="mp.mpf(int({0}) << int({1}))", cuda="{0} << {1}",
+    "bitwise_left_shift", inputs="a n", numpy="np.left_shift", mpmath="mp.mpf(int({0}) << int({1}))", cuda="shift_left",
     latex=r"{0} \ll {1}", precedence=1, result="integer", domain=[integers(-99, 99), integers(0, 8)],
     special={(3, 4): 48, (-1, 1): -2},
     invariants=[lambda f, a, n: f(a, n) == a * 2**n],
@@ -82,7 +82,8 @@ bitwise_left_shift = elementwise(
 
 bitwise_right_shift = elementwise(
     "bitwise_right_shift", inputs="a n", numpy="np.right_shift", mpmath="mp.mpf(int({0}) >> int({1}))",
-    cuda="{0} >> {1}", latex=r"{0} \gg {1}", precedence=1, result="integer", domain=[integers(-99, 99), integers(0, 8)],
+    cuda="shift_right", latex=r"{0} \gg {1}", precedence=1, result="integer",
+    domain=[integers(-99, 99), integers(0, 8)],
     special={(48, 4): 3, (-1, 1): -1},
     invariants=[lambda f, a, n: f(a, n) == a // 2**n],  # rounds down, the sign stays
     errors=[(_floats, "bitwise_right_shift: takes integers or booleans, got float32")],

@@ -53,7 +53,7 @@ def power_norm(x: Array, *, axis: Any = None, p: float = 2, keepdims: bool = Fal
     xp = backend_of(x).xp
     axes = normalize_axes("norm", axis, x.ndim)
     size = xp.abs(x)
-    m = size.max(axis=axes, keepdims=True, initial=0)
+    m = (size.max if x.size else size.sum)(axis=axes, keepdims=True)  # of nothing: 0
     m = xp.where((m == 0) | xp.isinf(m), x.dtype.type(1), m)
     y = m * ((size / m) ** x.dtype.type(p)).sum(axis=axes, keepdims=True) ** x.dtype.type(1 / p)
     return y if keepdims else y.reshape([n for a, n in enumerate(x.shape) if a not in axes])
@@ -179,7 +179,7 @@ def std(x: Array, *, axis: Any = None, correction: float = 0, keepdims: bool = F
     Raises ShapeError as `mean`, and ArgumentError where n - correction is not positive.
     """
     _freedom("std", x.shape, axis, correction)
-    return np.sqrt(var.body(x, axis=axis, correction=correction, keepdims=keepdims))
+    return backend_of(x).xp.sqrt(var.body(x, axis=axis, correction=correction, keepdims=keepdims))
 
 
 @std.vjp

@@ -324,7 +324,7 @@ def logsumexp(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
         backend.kernel("reduce", "largest"),
         backend.kernel("reduce", "exponentials"),
     )
-    m = largest(x, axes, True) if x.size else x.max(axis=axes, keepdims=True, initial=-math.inf)
+    m = largest(x, axes, True) if x.size else x.sum(axis=axes, keepdims=True)  # of nothing: any number will do
     m = xp.where(xp.isinf(m), x.dtype.type(0), m)  # inf − inf would be NaN
     with np.errstate(divide="ignore", over="ignore"):  # log 0 = −inf is meant
         y = m + xp.log(exponentials(x, m, axes, True))

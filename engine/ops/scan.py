@@ -145,4 +145,10 @@ def cumulative_logsumexp(x: Array, *, axis: int | None = None) -> Array:
     `axis` may be left out of a vector. Raises ShapeError for an axis that x does not have.
     """
     k = _axis_of("cumulative_logsumexp", axis, x.ndim)
-    return backend_of(x).xp.logaddexp.accumulate(x, axis=k) if x.size else x.copy()
+    xp, step = backend_of(x).xp, 1
+    y = x.copy()
+    while step < x.shape[k]:  # as `_doubling`
+        head, tail = y[cut(x.ndim, k, None, step)], y[cut(x.ndim, k, step, None)]
+        y = xp.concatenate([head, xp.logaddexp(tail, y[cut(x.ndim, k, None, x.shape[k] - step)])], k)
+        step *= 2
+    return y

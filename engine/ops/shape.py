@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import Array, backend_of
+from ..backends import Array, backend_of, current_device, get_backend, move
 from ..dtypes import canonical
 from ..errors import ShapeError
 from ..op import composite, op
@@ -302,3 +302,26 @@ def astype(x: Array, *, dtype: Any) -> Array:
 @astype.vjp(saves=())
 def _(g, y, aux, x, *, dtype, needs):  # type: ignore[no-untyped-def]
     return astype(g, dtype=x.dtype)
+
+
+# ------------------------------------------------------------------------------------------------ device
+@op(
+    "to_device",
+    shapes=ANY,
+    definition=r"y = x \text{ on another device}",
+    dtype="any",
+    samples=ranked(lambda d, s: {"device": current_device()}),
+    reference=lambda x, device: x,
+    errors=[(lambda f: f(np.zeros(2), device="tpu"), "there is no device 'tpu'")],
+)
+def to_device(x: Array, *, device: str) -> tuple[Array, str]:
+    """The values on another device; the array itself where it is there. The cotangent comes back to x's device.
+
+    Raises DeviceError for a device that can't be had.
+    """
+    return move(x, get_backend(device)), backend_of(x).name
+
+
+@to_device.vjp(saves=())
+def _(g, y, aux, x, *, device, needs):  # type: ignore[no-untyped-def]
+    return to_device(g, device=aux)

@@ -64,8 +64,8 @@ def _order(x: Array, k: int, descending: bool) -> Array:
     """Where each element of the sorted axis comes from. Equal ones keep their order, NaN counts as the largest."""
     xp = backend_of(x).xp
     if not descending:
-        return xp.argsort(x, axis=k, stable=True)
-    return x.shape[k] - 1 - xp.flip(xp.argsort(xp.flip(x, k), axis=k, stable=True), k)
+        return xp.argsort(x, axis=k, kind="stable")
+    return x.shape[k] - 1 - xp.flip(xp.argsort(xp.flip(x, k), axis=k, kind="stable"), k)
 
 
 def _reference_sort(x: Any, axis: int, descending: bool) -> Any:

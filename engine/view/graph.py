@@ -85,6 +85,7 @@ class Graph:
         self.names = {id(t.data): name for name, t in (names or {}).items()}
         self.vertices: list[Vertex] = []
         self._of: dict[Any, Vertex] = {}
+        self.entrances: dict[Vertex, int] = {}  # of a composition: its leaves, and which input of the fused op they are
         nodes = nodes_behind(y)
         for node in nodes:
             if node.freed:
@@ -170,7 +171,47 @@ class Graph:
         for v, g in zip(wanted, found, strict=True):
             v.gradient = None if g is None else g.data
 
-    # -------------------------------------------------------------------------------------------- groups
+    # -------------------------------------------------------------------------------------------- fused ops
+    def unfolded(self) -> Graph:
+        """Itself, with the steps of each fused op in its place (a product with a bias is no more than one step)."""
+        for v in list(self.vertices):
+            if v.kind == "op" and v.title != "linear" and (inner := self.composition(v)) is not None:
+                self._splice(v, inner.unfolded())
+        for k, v in enumerate(sorted(self.vertices, key=lambda v: v.time)):
+            v.number = k
+        self.vertices.sort(key=lambda v: v.number)
+        return self
+
+    def _splice(self, v: Vertex, inner: Graph) -> None:
+        """The vertices of `inner` for v. Its leaves are v's inputs, its times lie between those of v and its inputs."""
+        outside = {
+            slot: next((e.source for e in v.inputs if e.slot == slot), None) for slot in inner.entrances.values()
+        }
+        stands: dict[Vertex, Vertex] = {}
+        for u in inner.vertices:
+            source = outside.get(inner.entrances.get(u, -1))
+            if source is not None:
+                stands[u] = source
+                continue
+            u.time = v.time - 0.4 + 0.3 * u.number / len(inner)
+            u.scope = v.scope
+            self.vertices.append(u)
+        for u in inner.vertices:
+            for edge in u.inputs:
+                if edge.source in stands:
+                    edge.source = stands[edge.source]
+                    edge.source.uses.append(edge)
+        for edge in v.inputs:
+            edge.source.uses.remove(edge)
+        root = inner.root
+        root.value = v.value if root.value is None else root.value
+        for edge in v.uses:
+            edge.source = root
+        root.uses.extend(v.uses)
+        self.vertices.remove(v)
+        if self.root is v:
+            self.root = root
+
     def composition(self, v: Vertex) -> Graph | None:
         """What a fused op is made of, on the same numbers; None where the op is not fused or an input is not known."""
         if v.node is None or composition_of(v.node) is None or (values := input_values(v)) is None:
@@ -183,7 +224,12 @@ class Graph:
             y = op.composition(*inputs, **v.node.params)
         known = {n: x for n, x in zip(op.inputs, inputs, strict=False) if isinstance(x, Tensor)}
         seed = v.gradient if v.gradient is not None and v.gradient.shape == y.shape else None
-        return Graph(y, names=known, numbers=self.numbers, gradient=seed)
+        graph = Graph(y, names=known, numbers=self.numbers, gradient=seed)
+        for slot, x in enumerate(inputs):
+            u = graph._of.get(id(x), graph._of.get(id(getattr(x, "data", None))))
+            if u is not None and isinstance(x, Tensor):
+                graph.entrances[u] = slot
+        return graph
 
     def tree(self) -> Group:
         """The vertices by scope."""

@@ -26,7 +26,7 @@ def mathml(latex: str) -> str:
     except ImportError:
         return f"<code>{escape(latex)}</code>"
     try:
-        return str(convert(latex, display="block"))
+        return str(convert(latex.replace("{aligned}", "{split}"), display="block"))  # its word for the same
     except Exception:  # a user's own LaTeX may be anything
         return f"<code>{escape(latex)}</code>"
 

@@ -60,7 +60,9 @@ def contraction_of(edge: Edge) -> Contraction | None:
     target: Any = edge.target
     ranks = tuple(None if dtype is None else len(shape) for shape, dtype in target.node.inputs)
     found = cotangent(target.node.op, edge.slot, ranks)
-    if found is not None and len(found.axes) != len(edge.source.shape):
+    if found is None or len(found.axes) != len(edge.source.shape):
+        return None
+    if any(len(f.axes) != len(target.shape) for f in found.factors if f.array == COTANGENT):
         return None
     return found
 

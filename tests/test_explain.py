@@ -1,0 +1,132 @@
+"""A derivation is right, line by line: each term comes to the one before it, the last to what backward gave."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from latex2mathml.converter import convert
+from matplotlib.mathtext import MathTextParser
+
+import engine
+from engine.parameter import Parameter
+from engine.view import explain
+from engine.view.derivation import Line, Numbers, Product, Symbol
+from engine.view.typeset import simple_lines
+
+ACTIVATIONS = [engine.sigmoid, engine.tanh, engine.softplus, engine.gelu, engine.relu, engine.elu, lambda z: z * z]
+
+
+def network(seed):
+    """A network of one to three layers, with bias or without, its loss and its weights."""
+    rng = np.random.default_rng(seed)
+    rows, widths = int(rng.integers(1, 5)), rng.integers(2, 5, int(rng.integers(2, 5)))
+    a = engine.tensor(rng.standard_normal((rows, widths[0])))
+    weights = []
+    for k, (d, u) in enumerate(zip(widths, widths[1:], strict=False)):
+        w = Parameter(rng.standard_normal((d, u)), name=f"{k}.kernel")
+        b = Parameter(rng.standard_normal(u), name=f"{k}.bias")
+        way = rng.integers(3)
+        z = engine.linear(a, w, b) if way == 0 else engine.matmul(a, w) + b if way == 1 else engine.matmul(a, w)
+        weights += [w] if way == 2 else [w, b]
+        a = z if k == len(widths) - 2 else ACTIVATIONS[rng.integers(len(ACTIVATIONS))](z)
+    match rng.integers(4):
+        case 0:
+            loss = engine.cross_entropy(rng.integers(0, widths[-1], rows), a)
+        case 1:
+            loss = engine.mse(rng.standard_normal(a.shape), a)
+        case 2:
+            loss = engine.binary_cross_entropy(rng.uniform(0, 1, a.shape), engine.sigmoid(a))
+        case _:
+            loss = engine.sum(engine.softmax(a) * engine.tensor(rng.standard_normal(a.shape)))
+    return loss, weights
+
+
+def typesets(latex):
+    """By two readers of LaTeX, of which the second is strict."""
+    math = convert(latex)
+    assert "\\" not in math and "merror" not in math, latex
+    for line in simple_lines(latex):
+        for row in re.split(r"\\\\", line):
+            MathTextParser("path").parse(f"${row.replace('&', '').strip() or '.'}$")
+
+
+def assert_sound(derivation, backward):
+    for line in derivation.lines:
+        assert max(line.errors(), default=0.0) < 1e-9, line.latex()
+        typesets(line.latex())
+    np.testing.assert_allclose(derivation.value, backward, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_each_line_comes_to_the_one_before_it_and_the_last_to_what_backward_gave(seed):
+    loss, weights = network(seed)
+    w = weights[seed % len(weights)]
+    d = explain(loss, wrt=w)
+    assert len(d.lines) >= 3
+    assert_sound(d, engine.grad(loss, w, retain_graph=True).numpy())
+
+
+def test_a_wrong_line_is_noticed():
+    a, b = np.arange(6.0).reshape(2, 3), np.arange(12.0).reshape(3, 4)
+    right = Line("", [Numbers(a @ b), Product(Symbol("A", a), Symbol("B", b))])
+    wrong = Line("", [Numbers(1.001 * (a @ b)), Product(Symbol("A", a), Symbol("B", b))])
+    assert right.errors()[0] < 1e-12 < 1e-4 < wrong.errors()[0]
+
+
+def test_two_layers_are_written_as_the_documents_write_them():
+    rng = np.random.default_rng(0)
+    w1, w2 = (Parameter(rng.standard_normal(s), name=n) for s, n in (((3, 5), "0.kernel"), ((5, 2), "1.kernel")))
+    b = Parameter(rng.standard_normal(5), name="0.bias")
+    h = engine.sigmoid(engine.linear(rng.standard_normal((4, 3)), w1, b))
+    loss = engine.mse(rng.standard_normal((4, 2)), engine.matmul(h, w2))
+    text = explain(loss, wrt=w1).latex()
+    for equation in (
+        r"z^{(1)} &= W^{(1)} \, a^{(0)} + b^{(1)}",
+        r"a^{(1)} &= \sigma\left(z^{(1)}\right)",
+        r"\frac{\partial z^{(2)}}{\partial a^{(1)}} \, \frac{\partial a^{(1)}}{\partial z^{(1)}} \, "
+        r"\frac{\partial z^{(1)}}{\partial W^{(1)}}",
+        r"\delta^{(1)} &= \frac{\partial J}{\partial z^{(1)}}",
+        r"\left(\left(W^{(2)}\right)^{\top} \, \delta^{(2)}\right) \odot \sigma'\left(z^{(1)}\right)",
+        r"\frac{\partial J}{\partial W^{(1)}} &= \delta^{(1)} \, \left(a^{(0)}\right)^{\top}",
+    ):
+        assert equation in text, equation
+    assert r"\sum_{i} \delta^{(1)}" in explain(loss, wrt=b).latex()
+
+
+def test_a_weight_used_twice_gets_the_sum_of_both_uses():
+    rng = np.random.default_rng(1)
+    w = Parameter(rng.standard_normal((3, 3)), name="w")
+    x = engine.tensor(rng.standard_normal((2, 3)))
+    loss = engine.sum(engine.tanh(engine.matmul(engine.tanh(engine.matmul(x, w)), w)))
+    d = explain(loss, wrt=w)
+    assert_sound(d, engine.grad(loss, w, retain_graph=True).numpy())
+    assert " + " in d.lines[-1].latex()
+
+
+def test_a_convolution_and_one_neuron_too():
+    rng = np.random.default_rng(2)
+    w = Parameter(rng.standard_normal((2, 2, 1, 2)), name="conv.kernel")
+    images = engine.tensor(rng.standard_normal((2, 4, 4, 1)))
+    loss = engine.mean(engine.relu(engine.conv2d(images, w)))
+    assert_sound(explain(loss, wrt=w), engine.grad(loss, w, retain_graph=True).numpy())
+    v, x, y = engine.tensor(0.3, dtype="float64").requires_grad_(), engine.tensor(1.7, dtype="float64"), 0.25
+    loss = engine.square(engine.sigmoid(v * x) - y)
+    d = explain(loss, wrt=v, names={"w": v})
+    assert_sound(d, engine.grad(loss, v, retain_graph=True).numpy())
+    assert r"\frac{\partial J}{\partial w}" in d.latex()
+
+
+def test_names_are_letters_and_never_commands():
+    v = engine.tensor([0.3, 0.4], dtype="float64").requires_grad_()
+    d = explain(engine.sum(v * v), wrt=v, names={r"\input{/etc/passwd}<script>": v})
+    assert r"\input" not in d.latex() and "<script" not in d._repr_html_()
+
+
+def test_what_cannot_be_explained_says_so():
+    v = engine.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(engine.ArgumentError, match=r"the loss has shape \(2,\); a derivation starts from one number"):
+        explain(v * v, wrt=v)
+    with pytest.raises(engine.ArgumentError, match="is not in this graph"):
+        explain(engine.sum(v * v), wrt=engine.tensor([1.0], requires_grad=True))
