@@ -164,6 +164,20 @@ def test_members_sleep_when_nothing_is_to_be_done():
     assert time.process_time() - before < 0.1
 
 
+@pytest.mark.skipif(threads.MAX_THREADS < 2 or not hasattr(os, "sched_getaffinity"), reason="one core, or no Linux")
+def test_who_is_woken_keeps_off_the_core_of_whoever_rang():
+    here = os.sched_getaffinity(0)
+    if len(here) < 2:
+        pytest.skip("this process may use one core")
+    launch(who_worked, 40, np.zeros(40), np.zeros(40))
+    for _ in range(5):
+        time.sleep(0.02)  # asleep
+        launch(who_worked, 40, np.zeros(40), np.zeros(40))
+        for thread in threads.team()._threads:
+            assert len(here - os.sched_getaffinity(thread.native_id)) == 1
+    assert os.sched_getaffinity(0) == here
+
+
 @pytest.mark.skipif(threads.MAX_THREADS < 2, reason="one core")
 def test_a_leader_who_meets_another_works_alone(thread_count):
     set_num_threads(2)

@@ -188,6 +188,7 @@ class Team:
         for member in range(workers):
             if self._asleep[MEMBER * member]:
                 self._asleep[MEMBER * member] = 0
+                _keep_off(self._threads[member])
                 with contextlib.suppress(RuntimeError):  # somebody else rang at the same moment
                     self._bells[member].release()
 
@@ -213,6 +214,24 @@ class Team:
             with contextlib.suppress(RuntimeError):
                 bell.release()
             thread.join(timeout=1)
+
+
+def _keep_off(thread: threading.Thread) -> None:
+    """Let a member run on any core but the caller's: the system wakes a thread on the core of whoever rang, and there
+    the two would take turns.
+    """
+    core = _core()
+    if core is not None and thread.native_id is not None:
+        with contextlib.suppress(OSError):
+            others = os.sched_getaffinity(0) - {core()}
+            if others:
+                os.sched_setaffinity(thread.native_id, others)
+
+
+@functools.cache
+def _core() -> Callable[[], int] | None:
+    """The number of the core that this thread runs on, where the system tells."""
+    return getattr(ctypes.CDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
 
 
 @functools.cache
