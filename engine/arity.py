@@ -76,7 +76,9 @@ def _common(a: Any, b: Any) -> tuple[Any, bool]:
         if type(b) is ndarray:
             return a.dtype if a.dtype is b.dtype else None, a.size < SMALL and b.size < SMALL
         return float32 if a.dtype is float32 and type(b) in NUMBERS else None, a.size < SMALL
-    return float32 if type(b) is ndarray and b.dtype is float32 and type(a) in NUMBERS else None, np.size(b) < SMALL
+    if type(b) is ndarray:
+        return float32 if b.dtype is float32 and type(a) in NUMBERS else None, b.size < SMALL
+    return None, True
 
 
 NUMBERS = (float, int)

@@ -26,7 +26,7 @@ from .errors import ArgumentError
 from .op import OPS, Op
 from .planted import planted as planted
 from .samples import Draw
-from .tensor import Tensor, asarray
+from .tensor import Tensor, asarray, tensor
 
 STEP = 3e-4  # of the fourth-order difference in float64: truncation h⁴ and rounding eps/h are both below 1e-12
 
@@ -290,9 +290,9 @@ def _second(
         ]
         y = f(*leaves)
         if not y.requires_grad:
-            return Tensor(np.zeros(()))
+            return tensor(np.zeros(()))
         gs = autograd.grad(y, [leaves[i] for i in wanted], cotangent, create_graph=recorded, allow_unused=True)
-        total = Tensor(np.zeros(()))
+        total = tensor(np.zeros(()))
         for g, w in zip(gs, weights, strict=True):
             if g is not None:
                 total = total + (g * w).sum()
@@ -318,7 +318,7 @@ def _float64(x: Any) -> Any:
 
 
 def _tensor(x: Any) -> Tensor:
-    return asarray(x.detach()) if isinstance(x, Tensor) else Tensor(np.array(x))
+    return asarray(x.detach()) if isinstance(x, Tensor) else tensor(np.array(x))
 
 
 def _differentiable(x: Any) -> bool:
