@@ -54,24 +54,33 @@ class _Module:
 class _Function:
     def __init__(self, driver: Driver, function: Function) -> None:
         self._driver, self._function = driver, function
+        self._touched: list[int] = []
 
     def __call__(self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], shared_mem: int = 0) -> None:
-        fresh, copies = self._driver.xp.fresh, []
+        fresh, copies, passed = self._driver.xp.fresh, [], []
         for a in args:
             if not isinstance(a, np.ndarray) or a.dtype.kind == "V":
+                passed.append(a)
                 continue
-            assert a.flags.c_contiguous, f"{self._function.name}: an argument is not C-contiguous"
             root = a
             while isinstance(root.base, np.ndarray):
                 root = root.base
-            new = id(root) in fresh
+            if not a.flags.c_contiguous:  # read where it lies: the kernel knows the steps
+                copy = array(root.reshape(-1), root.dtype)
+                passed.append(copy.ctypes.data + a.ctypes.data - root.ctypes.data)
+                copies.append((root, copy, False))
+                continue
             flat = a.reshape(-1)  # an array without axes has an address, too
+            new = id(root) in fresh
             copy = empty(flat.shape, a.dtype) if new else array(flat, a.dtype, read_only=not a.flags.writeable)
-            copies.append((a, copy, root))
-        by_host = {id(a): copy for a, copy, _ in copies}
+            passed.append(copy)
+            copies.append((a, copy, a.flags.writeable))
+            self._touched.append(id(root))
         self._driver.launched.add(self._function.name)
-        self._function(grid, block, [by_host.get(id(a), a) for a in args], shared_mem, schedule=self._driver.schedule)
-        for a, copy, root in copies:
-            fresh.pop(id(root), None)
-            if a.flags.writeable:
+        self._function(grid, block, passed, shared_mem, schedule=self._driver.schedule)
+        for a, copy, writeable in copies:
+            if writeable:
                 a.reshape(-1)[...] = copy
+        for key in self._touched:
+            fresh.pop(key, None)
+        self._touched.clear()

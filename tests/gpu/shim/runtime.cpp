@@ -361,8 +361,8 @@ extern "C" const char* shim_launch(const Launch* launch) {
     if (count < 1 || count > MOST) return "a block has 1 to 1024 threads";
     if (!blocks) return "a grid has at least one block";
     if (launch->grid.y > 65535 || launch->grid.z > 65535) return "a grid has at most 65535 blocks along y and z";
-    size_t fixed = launch->shared_end - launch->shared_begin;
-    if (fixed + launch->shared_bytes > 48 << 10) return "a block has at most 48 KiB of shared memory";
+    size_t fixed = launch->shared_end - launch->shared_begin;  // of all the module's kernels: ptxas counts each one's
+    if (launch->shared_bytes > 48 << 10) return "a block has at most 48 KiB of shared memory";
 
     static char dynamic[(48 << 10) + 256] __attribute__((aligned(256)));
     shim_dynamic_shared = dynamic;

@@ -135,6 +135,8 @@ template <class A, class B> constexpr std::common_type_t<A, B> min(A a, B b) {
 }
 static inline float rsqrtf(float x) { return 1.f / sqrtf(x); }
 static inline double rsqrt(double x) { return 1. / sqrt(x); }
+static inline float normcdf(float x) { return 0.5f * erfcf(-x * 0.70710678f); }
+static inline double normcdf(double x) { return 0.5 * erfc(-x * 0.70710678118654752); }
 #define __expf(x) expf(x)
 #define __logf(x) logf(x)
 #define __fdividef(a, b) ((a) / (b))
