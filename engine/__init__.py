@@ -83,6 +83,7 @@ from .errors import (
     ShapeError as ShapeError,
 )
 from .op import OPS as OPS, Op as Op
+from .precision import autocast as autocast
 from .gradcheck import check_op as check_op, gradcheck as gradcheck, planted as planted
 from .fuse import fuse as fuse
 from .ops import *  # noqa: F403  (engine/ops/__init__.py is the list)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .tensor import Tensor
 
 RECORDING, ANOMALY = 1, 2  # bits of the mode: are operations recorded, is every result searched for NaN?
+AUTOCAST = 4  # are products rounded to 16 bits? (`precision.autocast`)
 _mode: ContextVar[int] = ContextVar("chainrule_mode", default=RECORDING)
 mode = _mode.get  # of this thread or async task
 

@@ -170,8 +170,8 @@ def meshgrid(*xs: Any, indexing: str = "xy") -> tuple[Tensor, ...]:
 
 
 def from_dlpack(x: Any, *, device: str | None = None, copy: bool | None = None) -> Tensor:
-    """Another library's array, through DLPack; shares its memory unless `copy`."""
-    return asarray(np.from_dlpack(x), device=device, copy=copy)
+    """Another library's array, through DLPack, on the device where it lies; shares its memory unless `copy`."""
+    return asarray(x, device=device, copy=copy)
 
 
 # ------------------------------------------------------------------------------------------------ random numbers

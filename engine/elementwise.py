@@ -17,7 +17,7 @@ from .errors import ArgumentError, DTypeError, ShapeError
 from .expr import Atom, Sym
 from .formula import Formula, latex
 from .record import Note, Op, meta, rebuild, result_of, unwrap
-from .shapes import Shape, broadcast_shapes
+from .shapes import broadcast_shapes
 from .tensor import Tensor
 
 ndarray = np.ndarray
@@ -279,7 +279,7 @@ class ElementwiseOp(Op):
             pulled = [
                 None
                 if rule is None or p is None
-                else _broadcast_like(rule(g, *inputs[:n], y, **node.params), node.shape)
+                else _like(rule(g, *inputs[:n], y, **node.params), g)
                 for rule, p in rules
             ]
             return pulled + [None] * (len(node.parents) - len(pulled))
@@ -327,8 +327,6 @@ def _only_used(f: Formula) -> Formula:
     return Formula(tuple(n for n in f.inputs if n in f.used), f.outs, f.params)
 
 
-def _broadcast_like(x: Any, shape: Shape) -> Any:
+def _like(x: Any, g: Tensor) -> Any:
     """A flat rule (zero) may come back as a number."""
-    if isinstance(x, Tensor):
-        return x
-    return Tensor(np.full(shape, float(x), default_dtype()))
+    return x if isinstance(x, Tensor) else Tensor(g.backend.xp.full(g.shape, float(x), g.dtype))

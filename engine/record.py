@@ -43,6 +43,7 @@ class Note:
     samples: Callable[[Draw], tuple[Sequence[Any], dict[str, Any]]] | None = None  # inputs and params for a test
     errors: Sequence[tuple[Callable[..., Any], str]] = ()  # (a bad call of the op, what the message must match)
     reference: Callable[..., Any] | None = None  # plain NumPy or loops, where index notation can't say it
+    autocast: str = ""  # within `autocast`: "half" for products, "float32" for what 16 bits would spoil
     letters: Callable[..., Mapping[str, Any]] | None = (
         None  # (*inputs, **params) -> what else the definition's letters stand for
     )

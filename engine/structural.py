@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .autograd import ANOMALY, RECORDING, Node, check_finite_step, enable_grad, grad, mode
+from . import precision
+from .autograd import ANOMALY, AUTOCAST, RECORDING, Node, check_finite_step, enable_grad, grad, mode
 from .backends import Array, get_backend
 from .dtypes import bool_, default_dtype, float32, float64, int64, is_float, is_half, promote
 from .errors import ArgumentError, GradientError
@@ -63,6 +64,8 @@ class StructuralOp(Op):
             args, params = self._bind(args, params)
         elif len(params) < len(self.defaults):
             params = self._completed(params)
+        if self.note.autocast and mode() & AUTOCAST:
+            args = precision.cast(self.note.autocast, args)
         arrays, tensors, device, wanted = unwrap(self.name, args)
         arrays, half = self._promoted(arrays, device)
         self.signature.check(self.name, [None if a is None else a.shape for a in arrays])  # type: ignore[union-attr]
@@ -299,6 +302,8 @@ class CompositeOp(Op):
                 raise ArgumentError(f"{self.name}: takes at most {n + len(self.defaults)} arguments, got {len(args)}")
             params = dict(zip(self.defaults, args[n:], strict=False)) | params
             args = args[:n]
+        if self.note.autocast and mode() & AUTOCAST:
+            args = precision.cast(self.note.autocast, args)
         device = next((a.device for a in args if isinstance(a, Tensor)), None)  # where arrays and lists go, too
         return self.body(
             *(a if isinstance(a, (Tensor, str)) or a is None else asarray(a, device=device) for a in args), **params

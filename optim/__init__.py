@@ -15,5 +15,6 @@ from .clip import clip_grad_norm_ as clip_grad_norm_, clip_grad_value_ as clip_g
 from .lion import Lion as Lion
 from .optimizer import Optimizer as Optimizer, get as get
 from .rmsprop import RMSprop as RMSprop
+from .scaler import GradScaler as GradScaler
 from .schedules import Schedule as Schedule
 from .sgd import SGD as SGD

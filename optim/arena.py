@@ -6,6 +6,7 @@ array, and a step is one pass of one kernel over it:
     data   | kernel 0 | bias 0 | kernel 1 | ...      p.data is a view of its segment
     grad   | ...                                     gradients are copied here, then clipped
     m, v   | ...                                     one buffer for each thing remembered
+    master | ...                                     of 16-bit parameters: their values in 32, which small steps change
 
 Nobody outside notices: a parameter that was given other memory meanwhile (loaded, moved, copied) is found by identity,
 and all are packed anew.
@@ -27,6 +28,7 @@ from engine.formula import Formula
 from engine.tensor import Tensor
 
 State = dict[str, Array]  # of one parameter: {"m": ..., "v": ...}, each of its shape
+MASTER = "master"  # what is remembered of a 16-bit parameter besides
 
 
 class Arena:
@@ -41,16 +43,32 @@ class Arena:
         wide = float32 if is_half(dtype) else dtype  # 16 bits are too few to remember small changes
         self.data, self.grad = xp.empty(ends[-1], dtype), xp.empty(ends[-1], wide)
         self.slots = {name: xp.full(ends[-1], first, wide) for name, first in slots.items()}
+        self.master = xp.full(ends[-1], np.nan, wide) if is_half(dtype) else None  # NaN: to be taken from the data
+        buffers = self.slots if self.master is None else {**self.slots, MASTER: self.master}
         self.views = []
         for p, state, segment in zip(params, states, self.segments, strict=True):
             self.data[segment] = p.data.reshape(-1)
             p.mark_changed()  # a graph that saved the old memory must not outlive the step that moves it
             p.data = self.data[segment].reshape(p.shape)
             self.views.append(p.data)
-            for name, buffer in self.slots.items():
+            for name, buffer in buffers.items():
                 if name in state:
                     buffer[segment] = move(state[name], backend).reshape(-1)
                 state[name] = buffer[segment].reshape(p.shape)
+
+    def weights(self, stretch: slice) -> Array:
+        """What an update changes: the data, or its master in 32 bits, where nobody else has changed the data since."""
+        data = self.data[stretch]
+        if self.master is None:
+            return data
+        master, xp = self.master[stretch], backend_of(data).xp
+        master[...] = xp.where(master.astype(data.dtype) == data, master, data.astype(master.dtype))
+        return master
+
+    def round(self, stretch: slice) -> None:
+        """The data is its master, rounded."""
+        if self.master is not None:
+            self.data[stretch] = self.master[stretch].astype(self.data.dtype)
 
     def collect(self, clip: Callable[[Array], Array] | None) -> list[slice]:
         """Copy the gradients here. Returns the stretches of neighbours that have one and may learn.
@@ -98,11 +116,6 @@ class Update:
 
     def __call__(self, w: Array, g: Array, memory: Sequence[Array], numbers: dict[str, float]) -> None:
         """Flat arrays of one length; w and memory are overwritten."""
-        if is_half(w.dtype):  # storage only: compute in 32 bits, round once
-            wide = w.astype(float32)
-            self(wide, g, memory, numbers)
-            w[...] = wide
-            return
         backend = backend_of(w)
         run = self._compiled.get(backend.name)
         if run is None:

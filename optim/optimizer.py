@@ -17,7 +17,7 @@ from engine.backends import Array, backend_of
 from engine.errors import ArgumentError, GradientError, ShapeError
 from engine.tensor import Tensor
 
-from .arena import Arena, State, Update
+from .arena import MASTER, Arena, State, Update
 from .schedules import Schedule, get as get_schedule
 
 
@@ -133,7 +133,8 @@ class Optimizer(config.Configurable, family="optimizer"):
                 assert group.update is not None
                 for stretch in arena.collect(clip):
                     memory = [buffer[stretch] for buffer in arena.slots.values()]
-                    group.update(arena.data[stretch], arena.grad[stretch], memory, numbers)
+                    group.update(arena.weights(stretch), arena.grad[stretch], memory, numbers)
+                    arena.round(stretch)
         self.iterations = t
 
     def _pack(self, group: Group) -> None:
@@ -292,7 +293,7 @@ class Optimizer(config.Configurable, family="optimizer"):
             new[int(number)][name] = np.array(values)
         wanted = [set(self.slots(group)) for group in self.groups for _ in group.params]
         for i, (state, names) in enumerate(zip(new, wanted, strict=True)):
-            if state and state.keys() != names:
+            if state and state.keys() - {MASTER} != names:
                 raise ArgumentError(
                     f"{self.name}.load_state_dict: parameter {i} has {sorted(state)}, but {self.name} remembers "
                     f"{sorted(names)}: it was saved by another optimiser or with other options"

@@ -26,9 +26,14 @@ def pytest_addoption(parser):
         "--device", default="cpu",
         help="where tests make their tensors: cpu, strict (the stand-in of tests/gpu/strict.py), cuda",
     )  # fmt: skip
+    parser.addoption("--emulate", action="store_true", help="CuPy finds the emulated device of tests/gpu/emulate")
 
 
 def pytest_configure(config):
+    if config.getoption("--emulate"):
+        from tests.gpu import emulate
+
+        emulate.start()
     if config.getoption("--device").startswith("strict"):
         from engine import backends
         from tests.gpu.strict import Strict

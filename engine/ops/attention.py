@@ -168,6 +168,7 @@ def _by_loops(
 
 @op(
     "attention",
+    autocast="half",
     shapes=SHAPES,
     definition=r"y_{ntae} = \sum_s p_{nats} \, v_{nsbe}, \quad p_{nats} = \operatorname{softmax}_s \Bigl( "
     r"\lambda \sum_i q_{ntai} \, k_{nsbi} + \beta_{nats} \Bigr), \quad b = \lfloor a g / h \rfloor",

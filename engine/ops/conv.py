@@ -129,6 +129,7 @@ def _sample_pooled(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
 # ------------------------------------------------------------------------------------------------ the three
 @op(
     "conv2d",
+    autocast="half",
     shapes="x:(N,H,W,C), w:(kh,kw,C/G,F) -> y:(N,H',W',F)",
     definition=f"y[n,i,j,f] = Sum((u,v,c), {PLACE} * w[u,v,c,f])",
     letters=lambda x, w, **params: _letters(x.shape, w.shape, **params),
@@ -244,6 +245,7 @@ def _(h, y, aux, x, g, *, needs, weight_shape, **params):  # type: ignore[no-unt
 # ------------------------------------------------------------------------------------------------ fused
 @op(
     "conv2d_bias_relu",
+    autocast="half",
     shapes="x:(N,H,W,C), w:(kh,kw,C/G,F), b:(F) -> y:(N,H',W',F)",
     definition=f"y[n,i,j,f] = max(0, b[f] + Sum((u,v,c), {PLACE} * w[u,v,c,f]))",
     letters=lambda x, w, b, **params: _letters(x.shape, w.shape, **params),
@@ -268,6 +270,7 @@ def _(g, y, aux, x, w, b, *, needs, **params):  # type: ignore[no-untyped-def]
 
 @op(
     "conv2d_bias",
+    autocast="half",
     shapes="x:(N,H,W,C), w:(kh,kw,C/G,F), b:(F) -> y:(N,H',W',F)",
     definition=f"y[n,i,j,f] = b[f] + Sum((u,v,c), {PLACE} * w[u,v,c,f])",
     letters=lambda x, w, b, **params: _letters(x.shape, w.shape, **params),
@@ -292,6 +295,7 @@ def _(g, y, aux, x, w, b, *, needs, **params):  # type: ignore[no-untyped-def]
 
 @op(
     "conv2d_bias_relu_max_pool",
+    autocast="half",
     shapes="x:(N,H,W,C), w:(kh,kw,C/G,F), b:(F) -> y:(N,H',W',F)",
     definition=r"y_{n,i,j,f} = \max_{a,b} \max(0, b_f + \sum_{u,v,c} x_{n, s(σi + a) + du - p, t(τj + b) + ev - q, c} "
     r"w_{u,v,c,f})",

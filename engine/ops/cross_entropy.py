@@ -107,6 +107,7 @@ def _cce(q: Any, p: Any, *, axis: int, normalise: bool, label_smoothing: float) 
 
 @composite(
     "categorical_cross_entropy",
+    autocast="float32",
     shapes="y_true:(*B), y_pred:(*B) -> y:(*R)",
     samples=sample_classes(probability, normalise=[True, False], label_smoothing=[0.0, 0.1]),
     definition=r"\ell = -\sum_k y_k \ln \hat{y}_k",
@@ -138,6 +139,7 @@ def categorical_cross_entropy(
 
 @composite(
     "sparse_categorical_cross_entropy",
+    autocast="float32",
     shapes="y_true:(*R), y_pred:(*B) -> y:(*Q)",
     samples=_sample_sparse(probability),
     definition=r"\ell = -\ln \hat{y}_{k}, \quad k = \text{the label}",
@@ -189,6 +191,7 @@ def _reference(y_true: Any, z: Any, axis: int, label_smoothing: float) -> Any:
 
 @op(
     "cross_entropy_with_labels",
+    autocast="float32",
     shapes="labels:(*B), logits:(*B,K) -> y:(*B)",
     definition=r"\ell = \ln \sum_r e^{z_r} - z_k, \quad k = \text{the label}",
     indices=("labels",),
@@ -220,6 +223,7 @@ def _probability_composition(q: Any, logits: Any, *, label_smoothing: float) -> 
 
 @op(
     "cross_entropy_with_probabilities",
+    autocast="float32",
     shapes="q:(*B,K), logits:(*B,K) -> y:(*B)",
     definition=r"\ell = -\sum_k q_k \left(z_k - \ln \sum_r e^{z_r}\right)",
     composition=_probability_composition,
@@ -251,6 +255,7 @@ def _(g, y, aux, q, logits, *, label_smoothing, needs):  # type: ignore[no-untyp
 
 @composite(
     "cross_entropy",
+    autocast="float32",
     shapes="y_true:(*R), logits:(*B) -> y:(*Q)",
     samples=lambda draw: draw.choice([_sample_sparse, sample_classes])(scores, label_smoothing=[0.0, 0.1])(draw),
     definition=r"\ell = -\sum_k y_k \ln \operatorname{softmax}(z)_k",

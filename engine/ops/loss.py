@@ -120,6 +120,7 @@ def reduced(each: Any) -> Any:
 # ------------------------------------------------------------------------------------------------ regression
 @composite(
     "mse",
+    autocast="float32",
     shapes="y_true:(*B), y_pred:(*B) -> y:(*R)",
     samples=_sample(score, score),
     errors=[MISMATCH, REDUCTION],
@@ -138,6 +139,7 @@ def mse(y_true: Tensor, y_pred: Tensor, *, reduction: str = "mean") -> Tensor:
 
 @composite(
     "mae",
+    autocast="float32",
     shapes="y_true:(*B), y_pred:(*B) -> y:(*R)",
     samples=_sample_apart,
     errors=[MISMATCH, REDUCTION],
@@ -155,6 +157,7 @@ def mae(y_true: Tensor, y_pred: Tensor, *, reduction: str = "mean") -> Tensor:
 
 @composite(
     "huber",
+    autocast="float32",
     shapes="y_true:(*B), y_pred:(*B) -> y:(*R)",
     samples=_sample_apart,
     errors=[MISMATCH, REDUCTION],
@@ -183,6 +186,7 @@ def huber(y_true: Tensor, y_pred: Tensor, *, delta: float = 1.0, reduction: str 
 
 @composite(
     "hinge",
+    autocast="float32",
     shapes="y_true:(*B), y_pred:(*B) -> y:(*R)",
     samples=_sample_hinge,
     errors=[MISMATCH, REDUCTION],
@@ -201,6 +205,7 @@ def hinge(y_true: Tensor, y_pred: Tensor, *, reduction: str = "mean") -> Tensor:
 # ------------------------------------------------------------------------------------------------ yes or no
 @composite(
     "binary_cross_entropy",
+    autocast="float32",
     shapes="y_true:(*B), y_pred:(*B) -> y:(*R)",
     samples=_sample(probability, probability),
     definition=r"L = -\frac{1}{n} \sum_i y_i \ln \hat{y}_i + (1 - y_i) \ln(1 - \hat{y}_i)",
@@ -222,6 +227,7 @@ def binary_cross_entropy(y_true: Tensor, y_pred: Tensor, *, reduction: str = "me
 
 @composite(
     "binary_cross_entropy_with_logits",
+    autocast="float32",
     shapes="y_true:(*B), logits:(*B) -> y:(*R)",
     samples=_sample(probability, Domain(-20, 20)),
     definition=r"L = \frac{1}{n} \sum_i y_i \ln(1 + e^{-z_i}) + (1 - y_i) \ln(1 + e^{z_i})",
@@ -244,6 +250,7 @@ def binary_cross_entropy_with_logits(y_true: Tensor, logits: Tensor, *, reductio
 # ------------------------------------------------------------------------------------------------ two distributions
 @composite(
     "kl_div",
+    autocast="float32",
     shapes="y_true:(*B), y_pred:(*B) -> y:(*R)",
     samples=sample_classes(probability),
     definition=r"\ell = \sum_k y_k \ln \frac{y_k}{\hat{y}_k}",

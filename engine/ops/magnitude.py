@@ -41,6 +41,7 @@ def _sample_norm(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
 
 @op(
     "power_norm",
+    autocast="float32",
     shapes=SHAPES,
     definition="y = Sum(r, abs(x[r])**p)**(1 / p)",
     samples=lambda d: (
@@ -71,6 +72,7 @@ def _(g, y, aux, x, *, axis, p, keepdims, needs):  # type: ignore[no-untyped-def
 
 @composite(
     "norm",
+    autocast="float32",
     shapes=SHAPES,
     definition=r"y = \left( \sum_r |x_r|^p \right)^{1/p}, \quad p = \mathrm{ord}",
     samples=_sample_norm,
@@ -125,6 +127,7 @@ _TOO_FEW = (
 
 @op(
     "var",
+    autocast="float32",
     shapes=SHAPES,
     definition="y = Sum(r, (x[r] - Sum(s, x[s]) / len(x))**2) / (len(x) - correction)",
     samples=_sample_var,
@@ -165,6 +168,7 @@ def _sample_std(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
 
 @op(
     "std",
+    autocast="float32",
     shapes=SHAPES,
     definition="y = sqrt(Sum(r, (x[r] - Sum(s, x[s]) / len(x))**2) / (len(x) - correction))",
     samples=_sample_std,

@@ -29,6 +29,7 @@ def _sample(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
 
 @op(
     "matrix_product",
+    autocast="half",
     shapes="a:(*B,N,J), b:(*B,J,K) -> y:(*B,N,K)",
     definition="y[n,k] = Sum(j, a[n,j] * b[j,k])",
     dtype="number",
@@ -157,6 +158,7 @@ def _sample_rectified(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
 
 @op(
     "linear",
+    autocast="half",
     shapes="x:(*B,D), w:(D,U), b:(U) -> y:(*B,U)",
     definition="y[u] = b[u] + Sum(d, x[d] * w[d,u])",
     composition=lambda x, w, b: matmul(x, w) + b,
@@ -193,6 +195,7 @@ def _(g, y, aux, x, w, b, *, needs):  # type: ignore[no-untyped-def]
 
 @op(
     "linear_relu",
+    autocast="half",
     shapes="x:(*B,D), w:(D,U), b:(U) -> y:(*B,U)",
     definition="y[u] = max(0, b[u] + Sum(d, x[d] * w[d,u]))",
     composition=lambda x, w, b: relu(matmul(x, w) + b),

@@ -50,6 +50,7 @@ def _rms_norm(x: Any, gamma: Any, *, eps: float) -> Any:
 
 @op(
     "rms_norm",
+    autocast="float32",
     shapes="x:(*B,D), gamma:(D) -> y:(*B,D)",
     definition="y[i] = gamma[i] * x[i] / sqrt(Sum(r, x[r]**2) / len(x) + eps)",
     composition=_rms_norm,
@@ -91,6 +92,7 @@ def _layer_norm(x: Any, gamma: Any, beta: Any, *, axis: Any, eps: float) -> Any:
 
 @op(
     "layer_norm",
+    autocast="float32",
     shapes="x:(*B), gamma:(*B), beta:(*B) -> y:(*B)",
     definition=r"y_i = \gamma_i \frac{x_i - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta_i, \quad "
     r"\mu = \frac{1}{D} \sum_r x_r, \quad \sigma^2 = \frac{1}{D} \sum_r (x_r - \mu)^2",
@@ -146,6 +148,7 @@ def _batch_norm(x: Any, gamma: Any, beta: Any, *, eps: float, observe: Any = Non
 
 @op(
     "batch_norm",
+    autocast="float32",
     shapes="x:(*B,C), gamma:(C), beta:(C) -> y:(*B,C)",
     definition=r"y_{b,c} = \gamma_c \frac{x_{b,c} - \mu_c}{\sqrt{\sigma_c^2 + \epsilon}} + \beta_c, \quad "
     r"\mu_c = \frac{1}{|B|} \sum_b x_{b,c}, \quad \sigma_c^2 = \frac{1}{|B|} \sum_b (x_{b,c} - \mu_c)^2",

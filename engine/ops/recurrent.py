@@ -125,6 +125,7 @@ def _where_wanted(needs: Any, *bars: Any) -> list[Any]:
 # ------------------------------------------------------------------------------------------------ the simple cell
 @op(
     "simple_rnn",
+    autocast="half",
     shapes="x:(N,T,D), w:(D,H), u:(H,H), b:(H), h0:(N,H), mask:(N,T) -> y:(N,T',H)",
     definition=r"h_t = \tanh\left(x_t W + h_{t-1} U + b\right)",
     indices=("mask",),
@@ -160,6 +161,7 @@ def _(g, y, aux, x, w, u, b, h0, mask, *, needs, sequence, recurrent_dropout, se
 # ------------------------------------------------------------------------------------------------ gated cells
 @op(
     "gru",
+    autocast="half",
     shapes="x:(N,T,D), w:(D,3H), u:(H,3H), b:(2,3H), h0:(N,H), mask:(N,T) -> y:(N,T',H)",
     definition=r"\begin{aligned} z &= x_t W + b_0, \quad m = h_{t-1} U + b_1 \\ u &= \sigma(z_u + m_u), \quad "
     r"r = \sigma(z_r + m_r), \quad a = \tanh(z_a + r \odot m_a) \\ h_t &= u \odot h_{t-1} + (1 - u) \odot a "
@@ -198,6 +200,7 @@ def _(g, y, aux, x, w, u, b, h0, mask, *, needs, sequence, recurrent_dropout, se
 
 @op(
     "lstm",
+    autocast="half",
     shapes="x:(N,T,D), w:(D,4H), u:(H,4H), b:(4H), h0:(N,H), c0:(N,H), mask:(N,T) -> y:(N,T',H)",
     definition=r"\begin{aligned} (i, f, g, o) &= x_t W + h_{t-1} U + b \\ c_t &= \sigma(f) \odot c_{t-1} + "
     r"\sigma(i) \odot \tanh(g) \\ h_t &= \sigma(o) \odot \tanh(c_t) \end{aligned}",

@@ -97,6 +97,7 @@ def none_left(name: str) -> tuple[Callable[..., Any], str]:
 # ------------------------------------------------------------------------------------------------ sum and mean
 @op(
     "sum",
+    autocast="float32",
     shapes=SHAPES,
     definition="y = Sum(r, x[r])",
     dtype="number",
@@ -118,6 +119,7 @@ def _(g, y, aux, x, *, axis, keepdims, needs):  # type: ignore[no-untyped-def]
 
 @op(
     "mean",
+    autocast="float32",
     shapes=SHAPES,
     definition="y = Sum(r, x[r]) / len(x)",
     samples=sample_rows(),
@@ -285,6 +287,7 @@ def _product_tree(x: Tensor, *, axis: Any = None, keepdims: bool = False) -> Ten
 
 @op(
     "prod",
+    autocast="float32",
     shapes=SHAPES,
     definition="y = Prod(r, x[r])",
     dtype="number",
@@ -306,6 +309,7 @@ def prod(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
 # ------------------------------------------------------------------------------------------------ log-sum-exp
 @op(
     "logsumexp",
+    autocast="float32",
     shapes=SHAPES,
     definition="y = log(Sum(r, exp(x[r])))",
     samples=sample_rows(empty=True),

@@ -50,6 +50,7 @@ def _errors(name: str) -> list[tuple[Callable[..., Any], str]]:
 # ------------------------------------------------------------------------------------------------ sum
 @op(
     "cumulative_sum",
+    autocast="float32",
     shapes=_SHAPES,
     definition="y[t] = Sum(r, where(r <= t - include_initial, x[r], 0))",
     dtype="number",
@@ -99,6 +100,7 @@ def _products(x: Tensor, *, axis: int | None = None, include_initial: bool = Fal
 
 @op(
     "cumulative_prod",
+    autocast="float32",
     shapes=_SHAPES,
     definition="y[t] = Prod(r, where(r <= t - include_initial, x[r], 1))",
     dtype="number",
@@ -132,6 +134,7 @@ def _log_sums(x: Tensor, *, axis: int | None = None) -> Tensor:
 
 @op(
     "cumulative_logsumexp",
+    autocast="float32",
     shapes=_SHAPES,
     definition="y[t] = log(Sum(r, where(r <= t, exp(x[r]), 0)))",
     samples=_sample(initial=False),

@@ -29,6 +29,7 @@ def _sample_gradient(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
 
 @op(
     "softmax",
+    autocast="float32",
     shapes="x:(*B) -> y:(*B)",
     definition="y[i] = exp(x[i]) / Sum(r, exp(x[r]))",
     samples=_sample,
@@ -76,6 +77,7 @@ def _(h, y, aux, g, p, *, axis, needs):  # type: ignore[no-untyped-def]
 
 @op(
     "log_softmax",
+    autocast="float32",
     shapes="x:(*B) -> y:(*B)",
     definition="y[i] = x[i] - log(Sum(r, exp(x[r])))",
     samples=_sample,
