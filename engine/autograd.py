@@ -336,9 +336,7 @@ def _seed(y: Tensor, g: Any, what: str) -> Tensor:
                 "(.sum() or .mean()), or pass gradient= of the same shape"
             )
         return Tensor(backend_of(y.data).xp.ones_like(y.data))
-    if isinstance(g, Tensor) and type(g.data) is type(y.data) is np.ndarray and g.dtype == y.dtype:
-        g = Tensor(g.data)  # what follows, in short
-    else:
+    if not (isinstance(g, Tensor) and type(g.data) is type(y.data) is np.ndarray and g.dtype == y.dtype):
         g = asarray(g, dtype=y.dtype, device=y.device)
     assert isinstance(g, Tensor)
     if g.shape != y.shape:
@@ -366,7 +364,7 @@ def backward(y: Tensor, gradient: Any = None, *, retain_graph: bool | None = Non
         if leaf.grad is not None:
             g = leaf.grad + g if create_graph else Tensor(_plus(leaf.grad.data, g.data))
         elif id(_owner(g.data)) in owners:
-            g = g.clone() if create_graph else Tensor(g.data.copy())
+            g = g.clone()
         owners.add(id(_owner(g.data)))
         leaf.grad = g
 

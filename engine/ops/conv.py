@@ -22,12 +22,13 @@ from ..samples import Draw
 from ..tensor import Tensor
 from .activation import relu
 from .pool import _place as pooling_place, _resolve as pooling_windows, max_pool2d
-from .window import Window, window
+from .window import Window, remembered, window
 
 PLACE = "x[n, s*i + d*u - p, t*j + e*v - q, K*(f//M) + c]"
 
 
 # ------------------------------------------------------------------------------------------------ shapes and samples
+@remembered
 def _resolve(op: str, x_shape: Any, w_shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Window:
     """Where the windows lie; ShapeError where channels and groups don't fit."""
     C, (_, _, K, F) = x_shape[3], w_shape

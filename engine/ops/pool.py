@@ -18,7 +18,7 @@ from ..op import composite, op
 from ..samples import Draw
 from ..tensor import Tensor
 from .reduce import max, mean
-from .window import Window, window
+from .window import Window, remembered, window
 
 
 # ------------------------------------------------------------------------------------------------ over the whole image
@@ -61,6 +61,7 @@ def _check_image(op: str, x: Tensor) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ windows
+@remembered
 def _resolve(op: str, shape: Any, size: Any, stride: Any, padding: Any) -> Window:
     """Where the windows lie; ShapeError for one that holds nothing but padding."""
     at = window(op, shape[1:3], size, size if stride is None else stride, padding)

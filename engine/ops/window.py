@@ -10,7 +10,8 @@ padding before the first. There are as many windows as fit:
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
 from typing import Any, NamedTuple
 
 from ..errors import ArgumentError, ShapeError
@@ -34,20 +35,30 @@ class Window(NamedTuple):
         return {"s": s, "t": t, "d": d, "e": e, "p": p, "q": q, "range_u": self.size[0], "range_v": self.size[1]}
 
 
+def remembered(f: Callable[..., Window]) -> Callable[..., Window]:
+    """f, which finds the windows once for the same arguments; to it, lists are tuples."""
+    known = lru_cache(maxsize=1024)(f)
+
+    @wraps(f)
+    def found(*args: Any, **named: Any) -> Window:
+        try:
+            return known(*args, **named)
+        except TypeError:  # a list
+            return known(*map(_hashable, args), **{name: _hashable(value) for name, value in named.items()})
+
+    return found
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(map(_hashable, value)) if isinstance(value, (tuple, list)) else value
+
+
+@remembered
 def window(op: str, image: Any, size: Any, stride: Any = 1, padding: Any = "valid", dilation: Any = 1) -> Window:
     """The windows of `size` (a number or a pair) on an image of (H, W).
 
     Raises ArgumentError for a stride, dilation or padding that is none, ShapeError where no window fits.
     """
-    return _window(op, *map(_hashable, (image, size, stride, padding, dilation)))
-
-
-def _hashable(value: Any) -> Any:
-    return tuple(map(_hashable, value)) if isinstance(value, list) else value
-
-
-@lru_cache(maxsize=1024)
-def _window(op: str, image: Any, size: Any, stride: Any, padding: Any, dilation: Any) -> Window:
     size, stride, dilation = (
         _pair(op, what, value) for what, value in (("window", size), ("stride", stride), ("dilation", dilation))
     )
