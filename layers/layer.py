@@ -152,8 +152,8 @@ class Layer(config.Configurable, family="layer"):
             return {name: self._as_tensor(part) for name, part in x.items()}
         if isinstance(x, (list, tuple)) and any(isinstance(part, (Tensor, np.ndarray)) for part in x):
             return type(x)(self._as_tensor(part) for part in x)
-        x = asarray(x, device=self.device)
-        return x.astype(self.dtype or default_dtype()) if x.dtype.kind == "f" else x
+        x, dtype = asarray(x, device=self.device), self.dtype or default_dtype()
+        return x if x.dtype == dtype or x.dtype.kind != "f" else x.astype(dtype)
 
     @staticmethod
     def shapes_of(inputs: tuple[Any, ...]) -> list[Any]:
@@ -317,7 +317,7 @@ class Layer(config.Configurable, family="layer"):
     @property
     def device(self) -> str:
         """Where its first parameter lies; without one, where new ones would be made."""
-        return next((p.device for p in self.weights if p.built), current_device())
+        return next((p.device for _, p in self.named(Parameter) if p.built), current_device())
 
     def to(self, device: str) -> Layer:
         """Move parameters and buffers to a device; returns itself."""
