@@ -35,9 +35,9 @@ class Pull:
     def __init__(self, formula: Formula, names: Sequence[str], device: str) -> None:
         if formula.outs[0] is expr.var("g"):  # x̄ = ȳ: nothing to compute
             self.kernel: Any = lambda g: g
-        elif "g" not in formula.used:  # flat: the derivative is zero wherever it exists
-            self.kernel, formula = get_backend(device).xp.zeros_like, Formula(("g",), formula.outs)
         else:
+            if not formula.used:  # flat: the derivative is zero wherever it exists
+                formula = Formula(("g",), formula.outs)
             self.kernel = get_backend(device).compile(formula)
         self.ready: dict[Any, Callable[..., Any]] = getattr(self.kernel, "ready", {})
         self.reads = [names.index(n) for n in formula.inputs]

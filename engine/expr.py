@@ -9,6 +9,7 @@ Equal formulas are one object (hash-consing), so common subexpressions are found
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -44,11 +45,27 @@ ATOMS: dict[str, Atom] = {}
 class Sym:
     """A node of a formula. Branching on it is refused: both branches must stay in the formula."""
 
-    __slots__ = ("args", "name", "__weakref__")
+    __slots__ = ("_digest", "args", "name", "__weakref__")
     __array_ufunc__ = None  # np.float32(2) * sym comes to us, not to NumPy
 
     def __init__(self, name: str, args: tuple[Any, ...]) -> None:
         self.name, self.args = name, args
+        self._digest = b""
+
+    @property
+    def digest(self) -> bytes:
+        """16 bytes, the same for the same formula in every process."""
+        stack = [self]
+        while not self._digest:
+            e = stack[-1]
+            missing = [a for a in e.args if isinstance(a, Sym) and not a._digest]
+            if missing:
+                stack += missing
+            else:
+                parts = [a._digest if isinstance(a, Sym) else repr(a).encode() for a in e.args]
+                e._digest = hashlib.blake2b(b"\0".join([e.name.encode(), *parts]), digest_size=16).digest()
+                stack.pop()
+        return self._digest
 
     def __bool__(self) -> NoReturn:
         raise TypeError("a formula cannot branch on a symbol: write where(cond, a, b)")
@@ -139,7 +156,7 @@ def node(name: str, *args: Any) -> Sym:
     if name == "const":
         key: tuple[Any, ...] = (name, type(args[0]), args[0], math.copysign(1, args[0]))
     else:
-        key = (name, *(id(a) if isinstance(a, Sym) else a for a in args))
+        key = (name, *[id(a) if isinstance(a, Sym) else a for a in args])
     s = _table.get(key)
     if s is None:
         s = _table[key] = Sym(name, args)
@@ -170,7 +187,7 @@ def number(e: Sym) -> Any:
 
 def make(name: str, *args: Any) -> Sym:
     """A node, simplified by the identities that hold for every float (x + 0, 1 * x, --x and the like)."""
-    syms = tuple(lift(a) for a in args)
+    syms = tuple([a if isinstance(a, Sym) else lift(a) for a in args])
     rule = SIMPLIFY.get(name)
     simpler = rule(*syms) if rule else None
     return node(name, *syms) if simpler is None else simpler

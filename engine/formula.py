@@ -131,9 +131,7 @@ class Formula:
     @cached_property
     def key(self) -> str:
         """A text equal for equal formulas, in every process."""
-        order = {e: i for i, e in enumerate(topological(self.outs))}
-        rows = [(e.name, *(order[a] if isinstance(a, Sym) else repr(a) for a in e.args)) for e in order]
-        return repr((self.inputs, rows, [order[o] for o in self.outs]))
+        return " ".join([*self.inputs, *(o.digest.hex() for o in self.outs)])
 
     def numpy(self, dtype: Any, quietly: bool = True) -> Callable[..., Any]:
         """A function of arrays (or scalars) of `dtype`: whole-array operations in NumPy, `quietly` without warnings."""

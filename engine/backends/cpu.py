@@ -196,7 +196,9 @@ class Elementwise:
         if is_half(dtype):
             return lambda *xs: self._in_float32(dtype, xs)
         if dtype not in self._numpy:
-            self._numpy[dtype] = self.formula.numpy(dtype)
+            run = self.formula.numpy(dtype)
+            flat = not self.formula.used  # NumPy would return a number
+            self._numpy[dtype] = (lambda *xs: np.full(np.broadcast(*xs).shape, run(*xs), dtype)) if flat else run
         return self._numpy[dtype]
 
     def _in_float32(self, dtype: Any, xs: Sequence[Any]) -> Array:
