@@ -117,18 +117,25 @@ class MultiHeadAttention(Layer):
         """query_mask (N,T), value_mask and key_mask (N,S): True (or 1) at what is real. attention_mask (N,T,S) or
         (N,h,T,S), where 1 broadcasts: truth values, or floats, which are added to the scores. A query that sees no key
         gives zeros. Without value_mask, what `Embedding(mask_zero=True)` left with the value counts.
-        return_attention_scores: the weights before dropout, (N,h,T,S), come along. cache: see `KeyValueCache`.
+        return_attention_scores: the weights before dropout, (N,h,T,S), come along. cache: see `KeyValueCache`; with a
+        value that is not the query it keeps that one's keys and values, and does not grow.
         """
-        value = query if value is None else value
-        value_mask = mask_of(value) if value_mask is None else value_mask
-        q = self._heads(self.query(query), self.num_heads)  # (N,T,D) -> (N,T,h,d)
-        k = self._heads(self.key(value if key is None else key), self.num_key_value_heads)  # (N,S,E) -> (N,S,g,d)
-        v = self._heads(self.value(value), self.num_key_value_heads)  # (N,S,E) -> (N,S,g,e)
-        if self.rotary is not None:
-            start = 0 if cache is None else cache.length_of(self)
-            q, k = self.rotary(q, start=start), self.rotary(k, start=start)
-        if cache is not None:
-            k, v = cache.extend(self, k, v)
+        sequence = query if value is None else value
+        value_mask = mask_of(sequence) if value_mask is None else value_mask
+        start = 0 if cache is None else cache.length_of(self)
+        q = self._turned(self._heads(self.query(query), self.num_heads), start)  # (N,T,D) -> (N,T,h,d)
+
+        def keys_and_values() -> tuple[Tensor, Tensor]:
+            k = self._heads(self.key(sequence if key is None else key), self.num_key_value_heads)
+            v = self._heads(self.value(sequence), self.num_key_value_heads)
+            return self._turned(k, start), v  # (N,S,E) -> (N,S,g,d), (N,S,g,e)
+
+        if cache is not None and sequence is not query:
+            k, v = cache.of_another(self, sequence, keys_and_values)
+        else:
+            k, v = keys_and_values()
+            if cache is not None:
+                k, v = cache.extend(self, k, v)
         mask, bias = _combined(query_mask, (value_mask, key_mask), attention_mask)
         how: dict[str, Any] = {"causal": use_causal_mask}
         if self.training and self.dropout:
@@ -140,6 +147,10 @@ class MultiHeadAttention(Layer):
         if return_attention_scores:
             return y, ops.attention_weights(q, k, mask, bias, causal=use_causal_mask)
         return y
+
+    def _turned(self, x: Tensor, start: int) -> Tensor:
+        """By the rotary positions, which begin with `start`: (N,T,h,d) -> the same."""
+        return x if self.rotary is None else self.rotary(x, start=start)
 
     @staticmethod
     def _heads(x: Tensor, heads: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from engine.backends import backend_of
@@ -18,11 +19,13 @@ class KeyValueCache:
         model(ids[:, :-1], cache=cache)         # T positions
         model(ids[:, -1:], cache=cache)         # one more: no key is computed twice
 
-    For use without gradients. `length` is the number of positions read.
+    For use without gradients. `length` is the number of positions read. What a decoder attends to in an encoder's
+    sequence is kept as well, as long as it is given the same sequence.
     """
 
     def __init__(self) -> None:
         self._entries: dict[Any, _Entry] = {}
+        self._others: dict[Any, tuple[Any, int, tuple[Tensor, Tensor]]] = {}
 
     @property
     def length(self) -> int:
@@ -35,6 +38,15 @@ class KeyValueCache:
     def extend(self, layer: Any, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Add (N,T,g,d) and (N,T,g,e); all that this layer has read so far, (N,S,g,d) and (N,S,g,e)."""
         return self._entries.setdefault(id(layer), _Entry()).extend(keys.data, values.data)
+
+    def of_another(
+        self, layer: Any, sequence: Tensor, make: Callable[[], tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, Tensor]:
+        """A layer's keys and values of a sequence that is not the one being read: made anew only if it has changed."""
+        kept = self._others.get(id(layer))
+        if kept is None or kept[0] is not sequence.data or kept[1] != sequence.storage.version:
+            kept = self._others[id(layer)] = (sequence.data, sequence.storage.version, make())
+        return kept[2]
 
 
 class _Entry:

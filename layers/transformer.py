@@ -262,7 +262,7 @@ class TransformerDecoder(_Block):
                 raise ArgumentError(
                     f"{self.title}: was built without an encoder's sequence; give one in the first call, too"
                 )
-            seen = {"key_mask": encoder_padding_mask}
+            seen = {"key_mask": encoder_padding_mask, "cache": cache}
             x = self._residual(
                 x, self.cross_attention_norm, lambda h: self.cross_attention(h, encoder_sequence, **seen)
             )

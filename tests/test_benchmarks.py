@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import engine
-from benchmarks import compare, harness, kernels, machine, reasons, run
+from benchmarks import compare, harness, kernels, machine, memory, reasons, run
 from benchmarks.cases import CASES
 from benchmarks.contenders import CONTENDERS, ours, plain_numpy
 from benchmarks.harness import Turns, Worker, statistics
@@ -286,3 +288,21 @@ def test_an_installed_package_says_where_benchmarks_are(monkeypatch, tmp_path):
     monkeypatch.setattr(cli, "__file__", str(tmp_path / "models" / "cli.py"))
     said = CliRunner().invoke(cli.app, ["bench"])
     assert said.exit_code == 2 and "chainrule: bench: the benchmarks are not installed" in said.output
+
+
+# ------------------------------------------------------------------------------------------------ memory
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_attention_over_long_texts_writes_no_square_matrix():
+    peak = memory.in_a_process("chainrule", sys.executable, 2, 1024)
+    assert 0 < peak < 2 * memory.HEADS * 1024**2 * 4, "less than one T x T matrix for each head"
+
+
+def test_the_table_of_memory(capsys, monkeypatch):
+    sizes = {"chainrule": 50 << 20, "torch": 100 << 20, "torch-explicit": None}
+    monkeypatch.setattr(memory, "in_a_process", lambda name, python, batch, length: sizes[name])
+    memory.main(["--length", "7"])
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "| 7 | chainrule | 50 MiB | 0.50 |",
+        "| 7 | torch | 100 MiB | 1.00 |",
+        "| 7 | torch-explicit | not installed |  |",
+    ]

@@ -363,6 +363,15 @@ def test_warmup_changes_nothing():
     assert all(p.grad is None for p in model.parameters())
 
 
+def test_warmup_of_models_that_take_word_numbers():
+    models, cross_entropy = [zoo.imdb_rnn(1), zoo.TextTransformer(20, 8, 8, seed=1)], "binary_crossentropy"
+    for model in models:
+        model.build((None, None))
+        model.compile("adam", cross_entropy)
+        model.warmup(2, verbose=0)
+        assert model.optimizer.iterations == 0
+
+
 def test_summary_counts_every_parameter_once(capsys):
     model = zoo.mnist_cnn(1)
     model.summary()

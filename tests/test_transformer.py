@@ -241,6 +241,25 @@ def test_cached_steps_equal_the_whole_at_once(kind):
     close(np.concatenate(parts, 1), whole, rtol=1e-4)
 
 
+def test_an_encoders_sequence_is_looked_through_once():
+    block, x, encoded = TransformerDecoder(16, 2), Tensor(numbers(2, 6, 8)), Tensor(numbers(2, 7, 8, seed=1))
+    real, cache, seen = np.arange(7) < np.array([[7], [4]]), KeyValueCache(), []
+    with no_grad(), training_mode(False):
+        whole = block(x, encoded, encoder_padding_mask=real).numpy()
+        make = block.cross_attention.key.call
+        block.cross_attention.key.call = lambda sequence: seen.append(sequence.shape) or make(sequence)
+        parts = [
+            block(x[:, a:b], encoded, encoder_padding_mask=real, cache=cache).numpy()
+            for a, b in [(0, 2), (2, 3), (3, 6)]
+        ]
+        close(np.concatenate(parts, 1), whole, rtol=1e-4)
+        assert seen == [(2, 7, 8)] and cache.length == 6
+        block(x[:, :1], Tensor(numbers(2, 5, 8)), cache=cache)
+        encoded[:, 0] = 0.0
+        block(x[:, :1], encoded, cache=cache)
+        assert len(seen) == 3, "another sequence, or one that was written to, is looked through anew"
+
+
 def test_blocks_can_be_held_before_they_are_built_and_written_down():
     block = TransformerEncoder(
         16, 2, hidden_dim=8, feed_forward="swiglu", normalization="rms", rotary=RotaryEmbedding()
