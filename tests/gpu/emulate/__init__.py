@@ -60,13 +60,14 @@ def _compile_with_the_shim(cupy: Any) -> None:
     from tests.gpu import shim
 
     headers = [f"-I{core._get_header_dir_path()}", *core._get_cccl_include_options(), *_cuda_headers()]
+    begin = [f"-I{Path(__file__).parent}", "-DSHIM_ALSO=<cupy_headers.h>"]
 
     def compile_module(
         source: str, options: tuple[str, ...] = (), *, name_expressions: Any = None, **_: Any
     ) -> Any:
         sources[source] = options
         defines = [o for o in options if o.startswith(("-D", "--define", "-I"))]
-        own = [] if "cupy/" not in source and "#include <c" not in source else headers
+        own = headers + begin if "#include <cupy/" in source else headers if "#include <c" in source else []
         names = tuple(name_expressions or ())
         key = f"shim module {len(MODULES)}"
         MODULES[key] = shim.load(source, (*defines, *own), names=names)
@@ -116,7 +117,7 @@ def _end(cupy: Any) -> None:
     gc.collect()
     cupy.get_default_memory_pool().free_all_blocks()
     cupy.get_default_pinned_memory_pool().free_all_blocks()
-    capsules.keep_for_ever()
+    capsules.close()
 
 
 __all__ = ["BLOCKED", "LAUNCHED", "NotEmulated", "capsules", "device", "sources", "start"]

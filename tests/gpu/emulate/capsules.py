@@ -7,10 +7,16 @@ its signature. They do so when they are imported, so whoever exchanges the capsu
 from __future__ import annotations
 
 import ctypes
+import functools
+import hashlib
 import re
+import subprocess
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+from tests.gpu import shim
 
 python = ctypes.pythonapi
 python.PyCapsule_GetName.restype = ctypes.c_char_p
@@ -23,6 +29,7 @@ TYPES: dict[str, Any] = {
     "unsigned int": ctypes.c_uint, "float": ctypes.c_float, "uintmax_t": ctypes.c_uint64,
     "cudaMemcpyKind": ctypes.c_int,
 }  # fmt: skip
+IN_REGISTERS = 6
 
 calls: Counter[str] = Counter()  # by name: what was asked of the device
 _kept: list[Any] = []  # capsules point into these
@@ -32,39 +39,27 @@ def override(module: Any, functions: dict[str, Callable[..., Any]]) -> None:
     """Let `functions` be called by whoever imports their names from `module` from now on, in C and in Python."""
     for name, function in functions.items():
         signature = python.PyCapsule_GetName(module.__pyx_capi__[name])
-        result, arguments = _parsed(signature.decode())
-        callback = ctypes.PYFUNCTYPE(result, *arguments)(_counting(name, function, arguments))
-        _kept.append((callback, signature, arguments))
+        result, arguments, own = _parsed(signature.decode())
+        counting = _counting(name, function, len(arguments) - own)
+        callback = ctypes.PYFUNCTYPE(result, *arguments)(counting)
         address = ctypes.cast(callback, ctypes.c_void_p)
+        if len(arguments) <= IN_REGISTERS and result is not ctypes.c_float:
+            address = _guards().guard(len(_kept), address, int(result is ctypes.py_object), id(None))
+        _kept.append((callback, signature))
         module.__pyx_capi__[name] = python.PyCapsule_New(address, signature, None)
-        setattr(module, name, _counting(name, function, arguments))
+        setattr(module, name, counting)
 
 
-def _parsed(signature: str) -> tuple[Any, list[Any]]:
+def _parsed(signature: str) -> tuple[Any, list[Any], int]:
+    """The types of a C function, and how many of its arguments are Cython's own: they come last."""
     match = re.match(r"(.*?) ?\((.*)\)$", signature)
     assert match is not None, signature
     texts = [] if match[2] == "void" else [a.strip() for a in match[2].split(",")]
-    return TYPES[match[1].strip()], [_type(text) for text in texts]
+    types = [TYPES[t] if "__pyx" not in t else ctypes.c_void_p if "*" in t else ctypes.c_int for t in texts]
+    return TYPES[match[1].strip()], types, sum("__pyx" in t for t in texts)
 
 
-def _type(text: str) -> Any:
-    if "__pyx" not in text:
-        return TYPES[text]
-    return _Skipped if "*" in text else _Dispatch  # a struct of optional arguments; Cython's own flag
-
-
-class _Skipped(ctypes.c_void_p):
-    """Cython's argument, not CUDA's."""
-
-
-class _Dispatch(ctypes.c_int):
-    """The same."""
-
-
-def _counting(name: str, function: Callable[..., Any], arguments: list[Any]) -> Callable[..., Any]:
-    own = sum(kind in (_Skipped, _Dispatch) for kind in arguments)
-    count = len(arguments) - own
-
+def _counting(name: str, function: Callable[..., Any], count: int) -> Callable[..., Any]:
     def call(*given: Any) -> Any:
         calls[name] += 1
         return function(*given[:count])
@@ -72,7 +67,20 @@ def _counting(name: str, function: Callable[..., Any], arguments: list[Any]) -> 
     return call
 
 
-def keep_for_ever() -> None:
-    """CuPy's modules call the capsules until the process is gone."""
-    for callback, _, _ in _kept:
-        python.Py_IncRef(ctypes.py_object(callback))
+@functools.cache
+def _guards() -> Any:
+    """The library of guard.cpp."""
+    text = (Path(__file__).parent / "guard.cpp").read_text()
+    library = shim.cache() / f"guard-{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
+    if not library.exists():
+        command = ["g++", "-std=c++17", "-O1", "-ftemplate-depth=400", "-shared", "-fPIC", "-x", "c++", "-"]
+        subprocess.run([*command, "-o", str(library)], input=text, text=True, check=True)
+    guards = ctypes.PyDLL(str(library))
+    guards.guard.restype = ctypes.c_void_p
+    guards.guard.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
+    return guards
+
+
+def close() -> None:
+    """Python is about to be gone: whatever is asked of the device from now on has happened."""
+    _guards().guard_close()

@@ -185,3 +185,7 @@ template <class K> const char* enter(Launch* launch, K* kernel, void** args) {
     return shim_launch(launch);
 }
 }  // namespace shim
+
+#ifdef SHIM_ALSO  // headers that many kernels begin with: compiled once, with this one
+#include SHIM_ALSO
+#endif
