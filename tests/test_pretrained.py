@@ -8,8 +8,11 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import sys
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -186,6 +189,28 @@ def test_folders_that_are_no_models_are_refused(tmp_path):
         BertConfig.from_dict({}, layers=3)
 
 
+def test_names_are_resolved_through_the_hub(monkeypatch):
+    asked = []
+
+    def snapshot_download(name, allow_patterns):
+        if name != "someone/tiny-gpt2":
+            raise OSError("401 Client Error")
+        asked.append(allow_patterns)
+        return str(HERE / "gpt2")
+
+    hub = ModuleType("huggingface_hub")
+    hub.__spec__, hub.snapshot_download = ModuleSpec("huggingface_hub", None), snapshot_download
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    model = GPT2LMHeadModel.from_pretrained("someone/tiny-gpt2")
+    assert model.config.n_embd == 24 and not any(p.endswith((".bin", ".py", "*")) for p in asked[0])
+    with pytest.raises(CheckpointError, match=r"cannot fetch 'no/model' from the hub \(401 Client Error\): give"):
+        pretrained.find("no/model")
+    monkeypatch.delitem(sys.modules, "huggingface_hub")
+    monkeypatch.setattr(pretrained.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(CheckpointError, match="can't be fetched by name without huggingface_hub: pip install"):
+        pretrained.find("sentence-transformers/all-MiniLM-L6-v2")
+
+
 def test_an_index_may_name_files_beside_it_only(tmp_path):
     shutil.copy(HERE / "llama-sharded" / "config.json", tmp_path)
     for stranger in ("../weights.safetensors", "/etc/passwd", "weights.bin"):
@@ -306,6 +331,19 @@ def test_a_classifier_learns_in_the_manner_of_keras_and_of_pytorch():
     model.eval()
     with no_grad():
         assert model(ids, attention_mask=mask, labels=labels).loss.item() < first / 2
+
+
+@pytest.mark.parametrize(
+    "network, sizes",
+    [(BertForSequenceClassification, TINY), (GPT2LMHeadModel, TINY_GPT), (LlamaForCausalLM, TINY_LLAMA)],
+)
+def test_warmup_knows_that_these_take_word_numbers(network, sizes):
+    model = network(sizes, seed=3)
+    model.build()
+    model.compile("adam", losses.SparseCategoricalCrossentropy(from_logits=True))
+    before = model.state_dict()
+    model.warmup(2, verbose=0)
+    assert all(np.array_equal(v, model.state_dict()[k]) for k, v in before.items())
 
 
 def test_a_model_of_a_config_is_saved_and_goes_on(tmp_path):
