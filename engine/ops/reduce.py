@@ -30,9 +30,10 @@ SHAPES = "x:(*B) -> y:(*R)"
 # ------------------------------------------------------------------------------------------------ what they share
 def spread(g: Any, shape: Shape, axis: Any, keepdims: bool) -> Any:
     """A reduction's cotangent, back along the axes it was reduced over."""
-    axes = normalize_axes("spread", axis, len(shape))
-    kept = tuple(1 if i in axes else n for i, n in enumerate(shape))
-    return broadcast_to(g if keepdims else reshape(g, shape=kept), shape=shape)
+    if not keepdims and g.shape:  # one number spreads as it is
+        axes = normalize_axes("spread", axis, len(shape))
+        g = reshape(g, shape=tuple(1 if i in axes else n for i, n in enumerate(shape)))
+    return broadcast_to(g, shape=shape)
 
 
 def reduced(name: str, shape: Shape, axis: Any) -> tuple[tuple[int, ...], int]:
