@@ -10,7 +10,7 @@ ARGS ?=
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3 python; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 
-.PHONY: demo test lint check bench notebooks gpu-compiled gpu-executed gpu-strict gpu-emulated test-gpu bench-gpu clean
+.PHONY: demo test lint check bench notebooks docs gpu-compiled gpu-executed gpu-strict gpu-emulated test-gpu bench-gpu clean
 .DEFAULT_GOAL := check
 
 demo: $(VENV)/.demo        ## train the convolutional network on MNIST
@@ -68,8 +68,11 @@ $(GPU_VENV)/.emulated: pyproject.toml tests/gpu/emulate/requirements.txt
 		--requirement tests/gpu/emulate/requirements.txt
 	@touch $@
 
+docs: $(VENV)/.docs        ## the site, into site/: every example runs, warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 clean:                     ## forget the environment and what was built; your data and results stay
-	rm -rf $(VENV) $(GPU_VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(GPU_VENV) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -94,5 +97,7 @@ $(VENV)/.notebooks: pyproject.toml | $(BIN)/python
 $(VENV)/.gpu-compiled: $(VENV)/.test
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check nvidia-cuda-nvrtc nvidia-cuda-runtime
 	@touch $@
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	$(call install,[docs])
 
 comma := ,

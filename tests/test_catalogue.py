@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
@@ -11,6 +12,10 @@ from pathlib import Path
 import pytest
 
 import engine
+from docs.generate import objects, ops as op_pages, pages
+from docs.generate.docstrings import markdown
+from docs.generate.examples import EXAMPLES, example
+from docs.generate.maths import mathml
 from engine import OPS
 from engine.formula import latex
 from engine.op import ElementwiseOp
@@ -120,3 +125,118 @@ def test_a_second_op_of_the_same_name_is_refused():
     with pytest.raises(ValueError, match="there is an op 'sigmoid' already, in .*activation.py"):
         engine.op.elementwise("sigmoid", lambda x: x)
     assert (engine.expr.ATOMS["sigmoid"], OPS["sigmoid"]) == before
+
+
+# ------------------------------------------------------------------------------------------------ pages of the docs
+def test_every_op_layer_loss_optimiser_and_schedule_has_a_page_that_the_navigation_leads_to():
+    listed = set(_paths(pages.navigation()))
+    assert {f"ops/{name}.md" for name in OUR_OPS} <= listed
+    for kind in objects.KINDS:
+        ours = [c for c in kind.base.table.values() if c.__module__.split(".")[0] in ("layers", "optim")]
+        assert ours and {f"{kind.folder}/{c.__name__}.md" for c in ours} <= listed
+    for path in listed - set(pages.places().values()):
+        made = (
+            path.split("/")[0] in ("notebooks", "reference") or path.endswith("/index.md") or path == "conformance.md"
+        )
+        assert made or (ROOT / "docs" / path).exists(), path
+
+
+def _paths(nav):
+    for part in nav:
+        if isinstance(part, str):
+            yield part
+        else:
+            yield from _paths(next(iter(part.values())))
+
+
+@pytest.mark.parametrize("name", OUR_OPS)
+def test_the_page_of_an_op_says_what_its_record_says(name, monkeypatch):
+    monkeypatch.setattr(op_pages, "check", lambda op: None)
+    monkeypatch.setattr(op_pages, "_drawings", lambda op: [])
+    op, text = OPS[name], op_pages.op_page(OPS[name])
+    assert text.startswith(f"# {name}\n\n$$\n{op.latex}\n$$\n")
+    assert f"engine.{name}(" in text and f'"{name}"' in op_pages.entry(op)
+    for formula in re.findall(r"\$\$\n(.*?)\n\$\$", text, re.S):
+        mathml(formula, display=True)
+    for said in (op.note.why, op.note.source):
+        assert said[1:] in text
+    for point, value in op.note.special.items():
+        assert str(value) in text and str(point[0] if isinstance(point, tuple) else point) in text
+    assert text.count("Error: ") >= len(op.note.errors)
+
+
+@pytest.mark.parametrize("name", OUR_OPS)
+def test_the_example_of_an_op_runs_and_shows_a_gradient(name, capsys):
+    code = example(OPS[name])
+    exec(code, {})
+    shown = capsys.readouterr().out
+    assert "tensor(" in shown
+    if OPS[name].differentiable:
+        assert ".grad = tensor(" in shown, code
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "pow", "bitwise_and", "softmax", "mse", "split"])
+def test_an_op_is_drawn(name):
+    drawing = "".join(op_pages._drawings(OPS[name]))
+    assert drawing.count("<path") > 3 and "\n\n" not in drawing
+
+
+@pytest.mark.parametrize("kind, cls", [(k, c) for k in objects.KINDS for c in k.classes], ids=str)
+def test_the_page_of_a_class_has_its_docstring_and_an_example_that_runs(kind, cls, monkeypatch, capsys):
+    monkeypatch.setattr(objects.pictures, "loss", lambda *_: "")
+    monkeypatch.setattr(objects.pictures, "path", lambda *_: "")
+    monkeypatch.setattr(objects.pictures, "schedule", lambda *_: "")
+    text = objects.object_page(kind, cls)
+    assert f"::: {cls.__module__}.{cls.__name__}" in text and cls.__doc__
+    for formula in re.findall(r"\$\$?(.+?)\$\$?", markdown(cls.__doc__), re.S):
+        mathml(formula)
+    exec(re.search(r"```python\n(.*?)```", text, re.S)[1], {})
+    assert capsys.readouterr().out
+
+
+def test_examples_name_what_there_is():
+    assert EXAMPLES.keys() <= OPS.keys()
+    names = {kind.folder: {c.__name__ for c in kind.classes} for kind in objects.KINDS}
+    assert objects.LAYERS.keys() == names["layers"] and objects.LOSSES.keys() == names["losses"]
+    assert objects.SCHEDULES.keys() == names["schedules"] and objects.RATES.keys() <= names["optimisers"]
+
+
+def test_docstrings_become_markdown():
+    assert markdown("One line, :math:`x^2`, *B.") == r"One line, $x^2$, \*B."
+    assert "$$\na b\n$$" in markdown("First.\n\n    .. math:: a\n        b\n")
+    columns = markdown("First.\n\n    name, other   what it is,\n                  on two lines\n")
+    assert "| `name`, `other` | what it is, on two lines |" in columns
+
+
+# ------------------------------------------------------------------------------------------------ equations.md
+EQUATIONS = (ROOT / "docs" / "equations.md").read_text()
+TABLES = EQUATIONS.split("## Wrong")[0] + EQUATIONS.split("## Listings")[1]
+ROWS = {line.split(" ")[1]: line.split(" | ") for line in TABLES.splitlines() if re.match(r"\| [EL]\d+ ", line)}
+
+
+def test_every_equation_and_listing_of_the_documents_has_a_row():
+    assert list(ROWS) == [f"E{n}" for n in range(1, 23)] + [f"L{n}" for n in range(1, 5)]
+    for op in OPS.values():
+        for number in op.note.equations:
+            assert f"`engine.{op.name}`" in ROWS[number][2], f"{op.name} says that it is {number}"
+
+
+@pytest.mark.parametrize("number", ROWS)
+def test_a_row_names_ops_tests_and_notebooks_that_exist(number):
+    row = " ".join(ROWS[number])
+    for name in re.findall(r"`((?:engine|layers|optim)\.[\w.]+)`", row):
+        home, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(home), attribute), name
+    tests = re.findall(r"`tests/(\w+)\.py::(\w+)`", row)
+    assert tests
+    for file, test in tests:
+        assert f"def {test}(" in (ROOT / "tests" / f"{file}.py").read_text(), test
+    sources = ROOT / "notebooks" / "src"
+    for notebook in re.findall(r"`(\d\d_\w+)`", row):
+        if sources.exists():  # an installed copy has none
+            assert number in (sources / f"{notebook}.py").read_text(), f"{number} is not in {notebook}"
+
+
+def test_formulas_of_the_tables_are_typeset():
+    formulas = re.findall(r"\$(.+?)\$", EQUATIONS)
+    assert len(formulas) > 30 and all(mathml(f).startswith("<math") for f in formulas)
