@@ -54,7 +54,6 @@ def run(notebook: Any) -> None:
     ).execute()  # fmt: skip
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell["metadata"] = {}
             cell["outputs"] = joined(cell["outputs"])
 
 
@@ -94,10 +93,10 @@ def make(name: str, check: bool, words: bool) -> str:
 
     began = time.perf_counter()
     if words:
-        notebook = with_outputs_of(name, nbformat.read(HERE / f"{name}.ipynb", as_version=4))
+        done = nbformat.read(HERE / f"{name}.ipynb", as_version=4)
     else:
-        notebook = read(name)
-        run(notebook)
+        run(done := read(name))
+    notebook = with_outputs_of(name, done)  # and nothing else: what ran it is not the reader's business
     complaints = [o["text"] for c in notebook.cells for o in c.get("outputs", []) if o.get("name") == "stderr"]
     if complaints:
         raise RuntimeError(f"{name} complains: {complaints[0]}")

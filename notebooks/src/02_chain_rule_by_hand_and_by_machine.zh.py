@@ -88,8 +88,7 @@ for name, p in zip(by_hand, (W1, b1, W2, b2), strict=True):
 #
 # ## 怎样检验别人的说法
 #
-# 有人声称某个式子是梯度。取函数 $f$，在权重空间里随机选一个方向 $d$，再取一个小步长 $h$。沿 $d$ 的斜率不用任何微积分就能量出来：$(f(w + h d) - f(w - h d)) / 2h$。
-# 如果所称的梯度 $g$ 是对的，$\langle g, d \rangle$ 就应当等于它。`gradcheck` 做的正是这件事。为了把一种*说法*交给它检验，我们把网络做成一个运算，它的反向就照着别人说的写。
+# 有人声称某个式子是梯度。取函数 $f$，在权重空间里随机选一个方向 $d$，再取一个小步长 $h$。沿 $d$ 的斜率不用任何微积分就能量出来：$(f(w + h d) - f(w - h d)) / 2h$。如果所称的梯度 $g$ 是对的，$\langle g, d \rangle$ 就应当等于它。`gradcheck` 做的正是这件事。为了把一种*说法*交给它检验，我们把网络做成一个运算，它的反向就照着别人说的写。
 
 # %%
 def claimed(name, gradient):
@@ -124,8 +123,7 @@ print(gradcheck(claimed("mended", mended), start, order=1, slope=True))
 # \frac{\partial a^{(L)}}{\partial z^{(L)}} \cdot \frac{\partial z^{(L)}}{\partial W^{(l)}}
 # \quad\text{，逐层来读，最后一个因子就是 } a^{(l-1)\top}$$
 #
-# 对最后一层（$l = L$），它就是我们的 $\delta^{(2)} a^{(1)\top}$。现在用同样的读法看 $l = 1$：输出层的误差，乘以第一层的输入。
-# **先猜一猜：** 检验会怎么评价 `W1`？又会怎么评价 `W2`？
+# 对最后一层（$l = L$），它就是我们的 $\delta^{(2)} a^{(1)\top}$。现在用同样的读法看 $l = 1$：输出层的误差，乘以第一层的输入。**先猜一猜：** 检验会怎么评价 `W1`？又会怎么评价 `W2`？
 
 # %%
 def e3_as_printed(W1, b1, W2, b2):
@@ -138,8 +136,7 @@ def e3_as_printed(W1, b1, W2, b2):
 print(gradcheck(claimed("e3_as_printed", e3_as_printed), start, order=1, slope=True))
 
 # %% [markdown]
-# 最后一层是对的，前面的层全错：乘积必须穿过中间的**每一层**，而 $\partial z^{(L)} / \partial W^{(l)}$ 这个记号把它们都藏起来了。何况我们运气好，形状碰巧对得上。
-# 如果隐藏层有三个神经元而不是两个，印出来的乘积连权重的形状都凑不出来。核对形状，是最起码的梯度检验：
+# 最后一层是对的，前面的层全错：乘积必须穿过中间的**每一层**，而 $\partial z^{(L)} / \partial W^{(l)}$ 这个记号把它们都藏起来了。何况我们运气好，形状碰巧对得上。如果隐藏层有三个神经元而不是两个，印出来的乘积连权重的形状都凑不出来。核对形状，是最起码的梯度检验：
 
 # %%
 try:
@@ -153,8 +150,7 @@ except GradientError as problem:
 #
 # $$\delta_l = \frac{\partial z_l}{\partial W_l} a_{l-1}^\top + \frac{\partial z_l}{\partial b_l}$$
 #
-# 把各个因子代进去：$\partial z_l / \partial W_l$ 是 $a_{l-1}$，$\partial z_l / \partial b_l$ 是 1。于是每个隐藏神经元的“误差”都成了 $|a_{l-1}|^2 + 1$。
-# 真实值 $y_0$ 在哪里？根本没有出现。这样的网络，不管告诉它什么答案，学到的都一样。
+# 把各个因子代进去：$\partial z_l / \partial W_l$ 是 $a_{l-1}$，$\partial z_l / \partial b_l$ 是 1。于是每个隐藏神经元的“误差”都成了 $|a_{l-1}|^2 + 1$。真实值 $y_0$ 在哪里？根本没有出现。这样的网络，不管告诉它什么答案，学到的都一样。
 
 # %%
 def e18_as_printed(W1, b1, W2, b2):
@@ -175,8 +171,7 @@ print(gradcheck(claimed("e18_as_printed", e18_as_printed), start, order=1, slope
 # $$\text{Error} = -[y_0 \log y + (1 - y_0) \log(1 - y)], \qquad
 # \frac{\partial\,\text{Error}}{\partial W} = (y - y_0) \frac{\partial y}{\partial z} x \quad\text{（原样）}$$
 #
-# 如果误差是 **E19** 的平方误差，这个式子是对的。但这里对数的导数会带来因子 $1 / (y (1 - y))$，正好与 $\partial y / \partial z = y (1 - y)$ 约掉。
-# **先猜一猜：** 印出来的梯度是太大还是太小？至少差多少倍？
+# 如果误差是 **E19** 的平方误差，这个式子是对的。但这里对数的导数会带来因子 $1 / (y (1 - y))$，正好与 $\partial y / \partial z = y (1 - y)$ 约掉。**先猜一猜：** 印出来的梯度是太大还是太小？至少差多少倍？
 
 # %%
 def error_of_neuron(w, b, x, y0):
@@ -202,8 +197,7 @@ for candidate in (printed, right):
 # %% [markdown]
 # ## 一张图：斜率 1 还是斜率 2
 #
-# 沿着 $d$ 走一步 $h$，把代价与它的直线预测相比：$r(h) = |J(w + hd) - J(w) - h \langle g, d \rangle|$。如果 $g$ 真是梯度，剩下的只有弯曲，$r$ 随 $h^2$ 下降；
-# 只要 $g$ 有一点点错，$r$ 就只随 $h$ 下降。画成双对数图，连容差都不需要。
+# 沿着 $d$ 走一步 $h$，把代价与它的直线预测相比：$r(h) = |J(w + hd) - J(w) - h \langle g, d \rangle|$。如果 $g$ 真是梯度，剩下的只有弯曲，$r$ 随 $h^2$ 下降；只要 $g$ 有一点点错，$r$ 就只随 $h$ 下降。画成双对数图，连容差都不需要。
 
 # %%
 direction = [rng.standard_normal(np.shape(values)) for values in start]
@@ -225,8 +219,7 @@ pictures.remainder(steps, {"E18 as printed": forecast_error(e18_as_printed), "E3
 # %% [markdown]
 # ## 最后：E4 与 E11
 #
-# 费这么多力气，都是为了一行：梯度下降。**E4**：$W \leftarrow W - \alpha\, \partial J / \partial W$；**E11** 把这个改变量记为 $\Delta W = -\alpha\, \partial L / \partial W$。
-# 下面分别跟着改正后的梯度、E3 和 E18 往下走。
+# 费这么多力气，都是为了一行：梯度下降。**E4**：$W \leftarrow W - \alpha\, \partial J / \partial W$；**E11** 把这个改变量记为 $\Delta W = -\alpha\, \partial L / \partial W$。下面分别跟着改正后的梯度、E3 和 E18 往下走。
 
 # %%
 def descend(gradient, rate=2.0, rounds=500):

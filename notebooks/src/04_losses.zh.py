@@ -57,8 +57,7 @@ pulls = {name: engine.grad(loss, z) for name, loss in losses.items()}
 pictures.lines(z.detach(), pulls, title="The pull on the logit when the truth is 1", x_label="logit z", y_label="d loss / d z")
 
 # %% [markdown]
-# 错得最厉害的时候，平方误差反而放弃了：它的梯度带着因子 $\sigma'(z)$（即 **E19** 里的 $\partial y / \partial z$），而它在两端都是 0。交叉熵的梯度是 $\sigma(z) - 1$，错多少就拉多少。
-# 这就是改正后的 **E20**：关键正在于约掉的那个因子。
+# 错得最厉害的时候，平方误差反而放弃了：它的梯度带着因子 $\sigma'(z)$（即 **E19** 里的 $\partial y / \partial z$），而它在两端都是 0。交叉熵的梯度是 $\sigma(z) - 1$，错多少就拉多少。这就是改正后的 **E20**：关键正在于约掉的那个因子。
 #
 # ## 多个类别也一样
 #
