@@ -51,7 +51,9 @@ from .backends import (
     devices as devices,
     empty_cache as empty_cache,
     get_backend as get_backend,
+    get_float32_matmul_precision as get_float32_matmul_precision,
     get_num_threads as get_num_threads,
+    set_float32_matmul_precision as set_float32_matmul_precision,
     set_num_threads as set_num_threads,
 )
 from .dtypes import (

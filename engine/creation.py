@@ -62,7 +62,10 @@ def full(
     value = asarray(fill_value, dtype=dtype, device=device)
     if value.ndim:
         raise ShapeError(f"full: fill_value is one number, got shape {value.shape}; broadcast_to repeats an array")
-    return _requiring(Tensor(get_backend(value.device).xp.full(_shape("full", (shape,)), value.data)), requires_grad)
+    backend = get_backend(value.device)
+    with backend.active():
+        filled = backend.xp.full(_shape("full", (shape,)), value.data)
+    return _requiring(Tensor(filled), requires_grad)
 
 
 def zeros_like(x: Any, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:

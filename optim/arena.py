@@ -75,7 +75,7 @@ class Arena:
 
         Their values are about to change, so graphs that saved them are made to notice.
         """
-        stretches: list[tuple[slice, list[Array]]] = []
+        stretches: list[slice] = []
         for p, segment in zip(self.params, self.segments, strict=True):
             if p.grad is None or not p.requires_grad:
                 continue
@@ -86,16 +86,14 @@ class Arena:
                     "set .grad to a tensor of the parameter's shape, or leave it to backward()"
                 )
             g = p.grad.data if clip is None else clip(p.grad.data)
-            if stretches and stretches[-1][0].stop == segment.start:
-                before, parts = stretches.pop()
-                stretches.append((slice(before.start, segment.stop), [*parts, g.reshape(-1)]))
-            else:
-                stretches.append((segment, [g.reshape(-1)]))
+            self.grad[segment] = g.reshape(-1)  # one by one: CuPy's concatenate would send a table to the device
+            if stretches and stretches[-1].stop == segment.start:
+                segment = slice(stretches.pop().start, segment.stop)
+            stretches.append(segment)
             p.storage.version += 1
-        for stretch, parts in stretches:
-            backend_of(self.grad).xp.concatenate(parts, out=self.grad[stretch])
+        for stretch in stretches:
             changes.mark(self.data[stretch])
-        return [stretch for stretch, _ in stretches]
+        return stretches
 
 
 # ------------------------------------------------------------------------------------------------ the kernel

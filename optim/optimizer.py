@@ -131,10 +131,11 @@ class Optimizer(config.Configurable, family="optimizer"):
             numbers["keep"] = 1.0 - lr * (self.value(group, "weight_decay") or 0.0)
             for arena in group.arenas:
                 assert group.update is not None
-                for stretch in arena.collect(clip):
-                    memory = [buffer[stretch] for buffer in arena.slots.values()]
-                    group.update(arena.weights(stretch), arena.grad[stretch], memory, numbers)
-                    arena.round(stretch)
+                with backend_of(arena.data).active():
+                    for stretch in arena.collect(clip):
+                        memory = [buffer[stretch] for buffer in arena.slots.values()]
+                        group.update(arena.weights(stretch), arena.grad[stretch], memory, numbers)
+                        arena.round(stretch)
         self.iterations = t
 
     def _pack(self, group: Group) -> None:

@@ -9,13 +9,19 @@ import numpy as np
 import pytest
 
 import engine
+import layers
+import models
+import optim
 from engine import OPS
 from engine.backends import get_backend
 from engine.dtypes import SEVERAL_ROUNDINGS
 from engine.gradcheck import sample
 from engine.op import ElementwiseOp
+from engine.parameter import training_mode
 from engine.samples import Draw
 from engine.tensor import Tensor, asarray
+from models.zoo import mnist_cnn
+from tests.gpu.uncovered import UNCOVERED
 
 SAMPLED = [n for n, o in OPS.items() if (isinstance(o, ElementwiseOp) or o.note.samples) and n != "to_device"]
 SEEDS = range(3)
@@ -27,6 +33,11 @@ def another_device(request):
     if device == "cpu":
         pytest.skip("compares another device with the CPU: --device strict, or cuda")
     return device
+
+
+def covered(name, request):
+    if request.config.getoption("--emulate") and name in UNCOVERED:
+        pytest.skip("needs machine code inside CuPy")
 
 
 def computed(name, inputs, params, device, dtype):
@@ -56,7 +67,8 @@ def computed(name, inputs, params, device, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("name", SAMPLED)
-def test_an_op_agrees_with_the_cpu(name, dtype, another_device):
+def test_an_op_agrees_with_the_cpu(name, dtype, another_device, request):
+    covered(name, request)
     for seed in SEEDS if dtype == "float32" else SEEDS[:1]:
         inputs, params = sample(OPS[name], Draw.seeded(seed))
         wanted = computed(name, inputs, params, "cpu", dtype)
@@ -105,3 +117,89 @@ def test_a_table_of_more_axes_than_can_be_joined_is_walked(another_device):
     y = np.random.default_rng(1).standard_normal((3, 1, 3, 1, 3, 1)).astype(np.float32)
     a = asarray(x, device=another_device).permute_dims((5, 4, 3, 2, 1, 0)) + asarray(y, device=another_device)
     np.testing.assert_allclose(a.numpy(), x.transpose() + y, rtol=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------ layers and training
+def trained(device, make, optimizer, x, y, from_logits=True, steps=4):
+    """The losses of some steps, and the parameters after them."""
+    with engine.device(device):
+        model = make()
+        model.build((None, *x.shape[1:]))
+        opt, loss = optimizer(model.parameters()), layers.losses.SparseCategoricalCrossentropy(from_logits)
+        losses = []
+        for step in range(steps):
+            rows = slice(step * len(x) // steps, (step + 1) * len(x) // steps)
+            with training_mode(True):
+                value = loss(y[rows], model(x[rows]))
+            opt.zero_grad()
+            value.backward()
+            opt.step()
+            losses.append(value.item())
+    return np.array(losses), model.state_dict()
+
+
+def agree(make, optimizer, x, y, device, from_logits=True, rtol=1e-4):
+    losses, state = trained("cpu", make, optimizer, x, y, from_logits)
+    got, found = trained(device, make, optimizer, x, y, from_logits)
+    np.testing.assert_allclose(got, losses, rtol=rtol)
+    for path, values in state.items():
+        np.testing.assert_allclose(found[path], values, rtol=50 * rtol, atol=50 * rtol, err_msg=path)
+
+
+def images(n, side=12):
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((n, side, side, 1)).astype(np.float32), rng.integers(0, 10, n)
+
+
+def words(n, length=6):
+    rng = np.random.default_rng(0)
+    return rng.integers(1, 20, (n, length)), rng.integers(0, 3, n)
+
+
+def on_words(*parts):
+    return lambda: models.Sequential([layers.Embedding(20, 8), *(part() for part in parts), layers.Dense(3)], seed=0)
+
+
+NETWORKS = {
+    "dense": lambda: models.Sequential(
+        [layers.Flatten(), layers.Dense(16, activation="relu"), layers.Dropout(0.3), layers.Dense(10)], seed=0
+    ),
+    "convolutional": lambda: models.Sequential([
+        layers.Conv2D(4, 3, activation="relu"), layers.MaxPooling2D(2), layers.Conv2D(6, 3, padding="same"),
+        layers.BatchNormalization(), layers.ReLU(), layers.AveragePooling2D(2), layers.Dropout(0.2), layers.Flatten(),
+        layers.LayerNormalization(), layers.Dense(10),
+    ], seed=0),
+}  # fmt: skip
+SEQUENCES = {
+    "embedding": on_words(layers.Flatten),
+    "simple": on_words(lambda: layers.SimpleRNN(5)),
+    "gru": on_words(lambda: layers.GRU(5)),
+    "lstm": on_words(lambda: layers.Bidirectional(layers.LSTM(4))),
+    "attention": on_words(lambda: layers.TransformerEncoder(16, 2, dropout=0.1), layers.Flatten),
+}  # fmt: skip
+OPTIMIZERS = {
+    "SGD": lambda p: optim.SGD(p, 0.05), "momentum": lambda p: optim.SGD(p, 0.05, momentum=0.9, nesterov=True),
+    "Adam": lambda p: optim.Adam(p, 1e-3), "AdamW": lambda p: optim.AdamW(p, 1e-3),
+    "RMSprop": lambda p: optim.RMSprop(p, 1e-3), "Adagrad": lambda p: optim.Adagrad(p, 1e-2),
+    "Adadelta": lambda p: optim.Adadelta(p, 1e-2), "Lion": lambda p: optim.Lion(p, 1e-4),
+    "clipped": lambda p: optim.SGD(p, 0.05, global_clipnorm=0.5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_on_images_trains_as_on_the_cpu(name, another_device):
+    agree(NETWORKS[name], OPTIMIZERS["SGD"], *images(16), another_device)
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_a_network_on_words_trains_as_on_the_cpu(name, another_device):
+    agree(SEQUENCES[name], OPTIMIZERS["SGD"], *words(16), another_device)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_steps_as_on_the_cpu(name, another_device):
+    agree(NETWORKS["dense"], OPTIMIZERS[name], *images(16), another_device)
+
+
+def test_the_mnist_network_trains_as_on_the_cpu(another_device):
+    agree(lambda: mnist_cnn(seed=0), OPTIMIZERS["Adam"], *images(16, 28), another_device, from_logits=False)

@@ -11,11 +11,13 @@ import numpy as np
 
 from ..errors import DeviceError
 from .cpu import cpu
+from .products import get_float32_matmul_precision, set_float32_matmul_precision
 from .protocol import Array, Backend
 
 __all__ = [
     "Array", "Backend", "backend_of", "current_device", "device", "devices", "empty_cache", "get_backend",
-    "get_num_threads", "is_device", "is_owned", "move", "register", "set_num_threads",
+    "get_float32_matmul_precision", "get_num_threads", "is_device", "is_owned", "move", "register",
+    "set_float32_matmul_precision", "set_num_threads",
 ]  # fmt: skip
 
 _backends: dict[str, Backend] = {"cpu": cpu}  # those in use, by name

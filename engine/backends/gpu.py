@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import DeviceError
 from ..formula import Formula
-from . import detect
+from . import detect, products
 from .assign import assign_last
 from .protocol import Array
 
@@ -34,6 +34,8 @@ class GPU:
         if self.name not in there:
             raise DeviceError(f"device '{self.name}' is not available: there are {', '.join(there)}, and \"cpu\"")
         self._device = self._cupy.cuda.Device(number)
+        with self._device:
+            products.follow(self._cupy)
         from ..kernels.cuda.bounds import Bounds
 
         self._bounds = Bounds(self)

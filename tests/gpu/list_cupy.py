@@ -63,11 +63,16 @@ def listed() -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> int:
-    text = json.dumps(listed(), indent=0) + "\n"
+    frozen = json.loads(FILE.read_text())
+    try:
+        text = json.dumps(listed(), indent=0) + "\n"
+    except ImportError:
+        print(f"list_cupy: CuPy is not installed; {FILE.name} says what {frozen['cupy']} has")
+        return 0
     if "--check" not in arguments:
         FILE.write_text(text)
         return 0
-    frozen, installed = json.loads(FILE.read_text()), json.loads(text)
+    installed = json.loads(text)
     if frozen["cupy"] != installed["cupy"]:
         print(f"list_cupy: the file is of CuPy {frozen['cupy']}, installed is {installed['cupy']}: nothing to compare")
         return 0

@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from typing import Any
 from . import capsules, cublas
 from .device import LAUNCHED, MODULES, device, driver, runtime
 
-PINNED = (Path(__file__).parent / "requirements.txt").read_text().split("==")[-1].strip()
+REQUIREMENTS = Path(__file__).parent / "requirements.txt"
+PINNED = re.search(r"cupy\S*==(\S+)", REQUIREMENTS.read_text())[1]  # type: ignore[index]
 sources: dict[str, tuple[str, ...]] = {}  # every text that was compiled, with its options
 
 

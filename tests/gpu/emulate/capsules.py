@@ -29,7 +29,7 @@ TYPES: dict[str, Any] = {
     "unsigned int": ctypes.c_uint, "float": ctypes.c_float, "uintmax_t": ctypes.c_uint64,
     "cudaMemcpyKind": ctypes.c_int,
 }  # fmt: skip
-IN_REGISTERS = 6
+MOST_ARGUMENTS = 12  # that guard.cpp passes on
 
 calls: Counter[str] = Counter()  # by name: what was asked of the device
 _kept: list[Any] = []  # capsules point into these
@@ -40,11 +40,14 @@ def override(module: Any, functions: dict[str, Callable[..., Any]]) -> None:
     for name, function in functions.items():
         signature = python.PyCapsule_GetName(module.__pyx_capi__[name])
         result, arguments, own = _parsed(signature.decode())
-        counting = _counting(name, function, len(arguments) - own)
-        callback = ctypes.PYFUNCTYPE(result, *arguments)(counting)
+        counting, guards = _counting(name, function, len(arguments) - own), _guards()
+        callback = ctypes.PYFUNCTYPE(result, *arguments)(_noting_failure(counting, result))
         address = ctypes.cast(callback, ctypes.c_void_p)
-        if len(arguments) <= IN_REGISTERS and result is not ctypes.c_float:
-            address = _guards().guard(len(_kept), address, int(result is ctypes.py_object), id(None))
+        if result is not ctypes.c_float:
+            assert len(arguments) <= MOST_ARGUMENTS, signature
+            raises = ctypes.cast(python.PyErr_SetObject, ctypes.c_void_p)
+            error = -1 if result is ctypes.c_int else 0  # of objects and addresses it is 0 that says so
+            address = guards.guard(len(_kept), address, int(result is ctypes.py_object), error, id(None), raises)
         _kept.append((callback, signature))
         module.__pyx_capi__[name] = python.PyCapsule_New(address, signature, None)
         setattr(module, name, counting)
@@ -67,6 +70,23 @@ def _counting(name: str, function: Callable[..., Any], count: int) -> Callable[.
     return call
 
 
+_failures: list[BaseException] = []  # the last one, which C code holds without counting
+
+
+def _noting_failure(function: Callable[..., Any], result: Any) -> Callable[..., Any]:
+    """No exception may leave a callback: guard.cpp raises what is noted here."""
+
+    def call(*given: Any) -> Any:
+        try:
+            return function(*given)
+        except BaseException as failure:
+            _failures[:] = [failure]
+            _guards().guard_fail(id(type(failure)), id(failure))
+            return None if result is ctypes.py_object else 0
+
+    return call
+
+
 @functools.cache
 def _guards() -> Any:
     """The library of guard.cpp."""
@@ -77,7 +97,9 @@ def _guards() -> Any:
         subprocess.run([*command, "-o", str(library)], input=text, text=True, check=True)
     guards = ctypes.PyDLL(str(library))
     guards.guard.restype = ctypes.c_void_p
-    guards.guard.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
+    pointer, number = ctypes.c_void_p, ctypes.c_int
+    guards.guard.argtypes = [number, pointer, number, ctypes.c_long, pointer, pointer]
+    guards.guard_fail.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     return guards
 
 

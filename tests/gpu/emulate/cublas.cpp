@@ -104,6 +104,22 @@ int cublasDgemmStridedBatched(Handle h, int ta, int tb, int m, int n, int k, con
     }
     return 0;
 }
+int cublasSgemmBatched(Handle, int ta, int tb, int m, int n, int k, const float* al, const float* const* A, int lda,
+                       const float* const* B, int ldb, const float* be, float* const* C, int ldc, int count) {
+    for (int i = 0; i < count; i++) {
+        int e = gemm(ta, tb, m, n, k, *al, A[i], F32, lda, B[i], F32, ldb, *be, C[i], F32, ldc, 0, 0, 0);
+        if (e) return e;
+    }
+    return 0;
+}
+int cublasDgemmBatched(Handle, int ta, int tb, int m, int n, int k, const double* al, const double* const* A, int lda,
+                       const double* const* B, int ldb, const double* be, double* const* C, int ldc, int count) {
+    for (int i = 0; i < count; i++) {
+        int e = gemm(ta, tb, m, n, k, *al, A[i], F64, lda, B[i], F64, ldb, *be, C[i], F64, ldc, 0, 0, 0);
+        if (e) return e;
+    }
+    return 0;
+}
 int cublasSdot_v2(Handle, int n, const float* x, int ix, const float* y, int iy, float* r) {
     double s = 0;
     for (Int i = 0; i < n; i++) s += (double)x[i * ix] * y[i * iy];

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,8 @@ ATTRIBUTES = {
     1: 1024, 2: 1024, 3: 1024, 4: 64, 5: 2**31 - 1, 6: 65535, 7: 65535, 8: 48 << 10, 10: 32, 16: 4, 39: 2048,
     75: 9, 76: 0, 81: 48 << 10, 97: 48 << 10, 115: 0,
 }  # fmt: skip
+COPIES = "on the host", "to the device", "to the host", "on the device"  # CUDA's kinds, in order
+DEFAULT = 4
 FUNCTION_ATTRIBUTES = {0: 1024, 4: 32}  # most threads of a block, registers
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
@@ -29,7 +32,7 @@ class Device:
         self.blocks: dict[int, tuple[int, int]] = {}  # address -> (address of malloc, bytes)
         self.limit, self.used = MEMORY, 0
         self.loaded: dict[int, Any] = {}  # handles of modules and functions
-        self.failure: BaseException | None = None
+        self.copied: Counter[str] = Counter()  # by direction
         self._handles = itertools.count(1000)
         self.out_of_memory: Callable[[], BaseException] = MemoryError
 
@@ -54,6 +57,16 @@ class Device:
             first, size = self.blocks.pop(address)
             self.used -= size
             libc.free(first)
+
+    def copy(self, to: int, of: int, size: int, kind: int, stream: int = 0) -> None:
+        if kind == DEFAULT:  # from address to address
+            kind = 2 * self.here(of) + self.here(to)
+        self.copied[COPIES[kind]] += 1
+        ctypes.memmove(to, of, size)
+
+    def here(self, address: int) -> bool:
+        """Is this the device's memory?"""
+        return any(first <= address < first + size for first, (_, size) in self.blocks.items())
 
     # -- kernels
     def load(self, name: Any) -> int:
@@ -94,8 +107,7 @@ def runtime() -> dict[str, Callable[..., Any]]:
         "malloc": device.malloc, "free": device.free, "mallocAsync": lambda n, s: device.malloc(n),
         "freeAsync": lambda p, s: device.free(p), "hostAlloc": lambda n, flags: device.malloc(n),
         "freeHost": device.free, "mallocManaged": lambda n, *_: device.malloc(n),
-        "memcpy": lambda d, s, n, kind: ctypes.memmove(d, s, n) and None,
-        "memcpyAsync": lambda d, s, n, kind, stream: ctypes.memmove(d, s, n) and None,
+        "memcpy": device.copy, "memcpyAsync": device.copy,
         "memset": lambda d, v, n: ctypes.memset(d, v, n) and None,
         "memsetAsync": lambda d, v, n, stream: ctypes.memset(d, v, n) and None,
         "deviceSynchronize": _nothing, "streamSynchronize": _nothing, "streamQuery": lambda s: True,
