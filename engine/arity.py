@@ -7,6 +7,7 @@ Whatever is not as usual, and every first call, goes the general way.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,16 @@ class UnaryOp(ElementwiseOp):
                     return Tensor(y, True, node)
         return super().__call__(*(() if x is MISSING else (x,)), *rest, **params)
 
+    def pull(self, node: Node, g: Any, create_graph: bool) -> Sequence[Any]:
+        pulls = self._pulls
+        if pulls is not None and type(g) is ndarray and g.size < SMALL and g.ndim and node.params is self.params:
+            pull = pulls[0]
+            if pull is not None and not create_graph:
+                run = pull.ready.get(g.dtype)
+                if run is not None:
+                    return (pull.short(run, g, node.arrays[0], node.y),)
+        return super().pull(node, g, create_graph)
+
 
 class BinaryOp(ElementwiseOp):
     """y = f(x1, x2)."""
@@ -68,6 +79,23 @@ class BinaryOp(ElementwiseOp):
                 node = Node(self, parents, saved, metas, self.params, y_saved, None, y.shape, y.dtype)
                 return Tensor(y, True, node)
         return super().__call__(*[v for v in (x1, x2) if v is not MISSING], *rest, **params)
+
+    def pull(self, node: Node, g: Any, create_graph: bool) -> Sequence[Any]:
+        pulls = self._pulls
+        if pulls is not None and type(g) is ndarray and g.size < SMALL and g.ndim and node.params is self.params:
+            (pull_1, pull_2), (parent_1, parent_2), (a, b), dtype = pulls, node.parents, node.arrays, g.dtype
+            run_1 = nothing if parent_1 is None or pull_1 is None else pull_1.ready.get(dtype)
+            run_2 = nothing if parent_2 is None or pull_2 is None else pull_2.ready.get(dtype)
+            if run_1 is not None and run_2 is not None and not create_graph:
+                return (
+                    None if run_1 is nothing else pull_1.short(run_1, g, a, b, node.y),  # type: ignore[union-attr]
+                    None if run_2 is nothing else pull_2.short(run_2, g, a, b, node.y),  # type: ignore[union-attr]
+                )
+        return super().pull(node, g, create_graph)
+
+
+def nothing(*_: Any) -> None:
+    """The cotangent that nobody wants."""
 
 
 def _common(a: Any, b: Any) -> tuple[Any, bool]:

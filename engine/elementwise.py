@@ -12,7 +12,7 @@ from . import expr
 from .autograd import ANOMALY, RECORDING, Node, check_finite_step, mode
 from .backends import backend_of, get_backend
 from .backends.protocol import SMALL
-from .dtypes import bool_, default_dtype, int64, is_float, promote
+from .dtypes import bool_, default_dtype, float32, float64, int64, is_float, promote
 from .errors import ArgumentError, DTypeError, ShapeError
 from .expr import Atom, Sym
 from .formula import Formula, latex
@@ -24,7 +24,7 @@ ndarray = np.ndarray
 
 
 class Pull:
-    """x̄_i as a function of the values (g, *inputs, *params, y).
+    """x̄_i as a function of the values of `names`: (g, *inputs, *params, y), without params that are as declared.
 
     ready     by dtype: functions for small arrays, as `backends.cpu.Elementwise` has them
     short     short(run, *values) is run(the values it reads): the way to call these
@@ -34,12 +34,13 @@ class Pull:
 
     def __init__(self, formula: Formula, names: Sequence[str], device: str) -> None:
         if formula.outs[0] is expr.var("g"):  # x̄ = ȳ: nothing to compute
-            self.kernel: Any = lambda g: g
+            self.kernel: Any = _same
+            self.ready: dict[Any, Callable[..., Any]] = dict.fromkeys((float32, float64), _same)
         else:
             if not formula.used:  # flat: the derivative is zero wherever it exists
                 formula = Formula(("g",), formula.outs)
             self.kernel = get_backend(device).compile(formula)
-        self.ready: dict[Any, Callable[..., Any]] = getattr(self.kernel, "ready", {})
+            self.ready = getattr(self.kernel, "ready", {})
         self.reads = [names.index(n) for n in formula.inputs]
         self.short = eval(f"lambda run, {', '.join(names)}: run({', '.join(formula.inputs)})")
 
@@ -47,11 +48,16 @@ class Pull:
         return self.kernel(*[values[k] for k in self.reads])
 
 
+def _same(g: Any) -> Any:
+    return g
+
+
 class Kernels:
     """What an op runs on a device, made when first wanted: params as they are declared are numbers in the formulas."""
 
     def __init__(self, op: ElementwiseOp, device: str, declared: bool) -> None:
         self.op, self.device, self.numbers = op, device, op.params if declared else {}
+        self.names = ("g", *op.inputs, *(() if declared else op.params), "y")  # what a pull may read
 
     @cached_property
     def forward(self) -> Callable[..., Any]:
@@ -61,9 +67,9 @@ class Kernels:
     def pulls(self) -> list[Pull | None]:
         """One for each input that has a derivative."""
         op, rules = self.op, self.op.vjps
-        names = ("g", *op.inputs, *op.params, "y")
         formulas = [rules[i] if i < len(rules) else None for i in range(len(op.inputs))]
-        return [None if f is None else Pull(_only_used(f.bound(self.numbers)), names, self.device) for f in formulas]
+        bound = [None if f is None else _only_used(f.bound(self.numbers)) for f in formulas]
+        return [None if f is None else Pull(f, self.names, self.device) for f in bound]
 
 
 class ElementwiseOp(Op):
@@ -89,6 +95,7 @@ class ElementwiseOp(Op):
         self._kernels: dict[tuple[str, bool], Kernels] = {}  # by device, and whether params are as declared
         self._ready: dict[Any, Callable[..., Any]] = {}  # of the CPU's forward kernel, params as declared
         self._large: Callable[..., Any] = self._with_care  # likewise, once something is ready
+        self._pulls: list[Pull | None] | None = None  # likewise, once used
 
     # -- the formulas, traced when first wanted
     def _trace(self, f: Callable[..., Any] | None) -> Formula:
@@ -283,9 +290,11 @@ class ElementwiseOp(Op):
                 for rule, p in rules
             ]
             return pulled + [None] * (len(node.parents) - len(pulled))
-        host = type(g) is ndarray
-        pulls = self.kernels("cpu" if host else backend_of(g).name, node.params is self.params).pulls
-        values = (g, *node.arrays, *node.params.values(), node.y)
+        host, declared = type(g) is ndarray, node.params is self.params
+        pulls = self.kernels("cpu" if host else backend_of(g).name, declared).pulls
+        if host and declared:
+            self._pulls = pulls
+        values = (g, *node.arrays, *(() if declared else node.params.values()), node.y)
         dtype = g.dtype if host and g.size < SMALL and g.ndim else None
         cotangents: list[Any] = []
         for parent, pull in zip(node.parents, pulls, strict=True):
