@@ -3,26 +3,100 @@
 from __future__ import annotations
 
 VIEW = "a view: nothing is computed, the row is the cost of a call"
+CALL = "the Python around one call of a ufunc (about 1 µs) against PyTorch's C++; the kernels are alike"
+CACHES = (
+    "bound by the caches: what is left is the Python of a large result (about 10 µs) and, in the first calls after a "
+    "pause, a second core that comes late"
+)
+MEMORY = "bound by memory"
+NUMPY = "runs in NumPy, on one core"
+MANY = "made of several ops, each of which reads and writes all numbers; PyTorch has one kernel"
+COPY = "the cotangent is written out, where PyTorch hands on a view of it"
+STAYS = "a recorded call, the walk back and a fresh gradient: Python, where nothing is computed"
+TREE = "its derivative is that of pairwise products, so that zeros need no special case: more passes"
+KERNEL = "a kernel of our own on both cores: the Python of the call, and the second core's start, are what is slower"
+BLAS = "the same product by BLAS, a thread of one-thread BLAS on each core; what differs is how it is cut"
+
+# Of elementwise ops without a reason of their own, by size.
+BY_SIZE = {"1e2": CALL, "1e4": CALL, "1e6": CACHES, "1e7": MEMORY}
 
 REASONS: dict[str, str] = {
+    **dict.fromkeys(
+        ("bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_invert", "bitwise_left_shift", "bitwise_right_shift"),
+        "integers have no SIMD lanes here: NumPy's vectorised loop, on one core",
+    ),
+    # shapes
     "positive": "PyTorch gives the same tensor back, here it is a copy: a result never shares memory unless it says so",
     "diagonal": "PyTorch gives a view, here the numbers are gathered",
-    "split": VIEW,
-    "unstack": VIEW,
-    "expand_dims": VIEW,
-    "squeeze": VIEW,
-    "reshape": VIEW,
-    "moveaxis": VIEW,
-    "swapaxes": VIEW,
-    "permute_dims": VIEW,
-    "matrix_transpose": VIEW,
-    "broadcast_to": VIEW,
-    "broadcast_arrays": VIEW,
-}
+    "trace": "the diagonal is gathered, then summed: two calls",
+    **dict.fromkeys(
+        (
+            "split", "unstack", "expand_dims", "squeeze", "reshape", "moveaxis", "swapaxes", "permute_dims",
+            "matrix_transpose", "broadcast_to", "broadcast_arrays", "getitem forward",
+        ),
+        VIEW,
+    ),
+    **dict.fromkeys(
+        (f"{op} backward" for op in ("expand_dims", "squeeze", "reshape", "broadcast_arrays")),
+        STAYS,
+    ),
+    **dict.fromkeys(
+        (f"{op} backward" for op in ("permute_dims", "moveaxis", "swapaxes", "matrix_transpose")),
+        "the gradient is written out in its own order, where PyTorch keeps a transposed view",
+    ),
+    **dict.fromkeys((f"{op} backward" for op in ("concat", "stack")), COPY),
+    **dict.fromkeys((f"{op} backward" for op in ("split", "unstack")), "zeros, and the part's cotangent added to them"),
+    "getitem backward": "zeros, and the slice's cotangent added to them",
+    **dict.fromkeys(
+        (
+            "concat", "stack", "tile", "repeat", "roll", "flip", "pad", "tril", "triu", "astype", "set_at",
+            "take_along_axis", "one_hot", "count_nonzero", "nonzero", "searchsorted", "unique_values", "argsort",
+            "sort", "argmax", "prod", "cumulative_prod",
+        ),
+        NUMPY,
+    ),
+    **dict.fromkeys(("prod backward", "cumulative_prod backward"), TREE),
+    "topk": "all of a row is sorted by NumPy, on one core; PyTorch selects",
+    "cumulative_logsumexp": "log2 T passes of NumPy's logaddexp, so that no exponential overflows; one core",
+    "cumulative_sum backward": "flipped, summed and flipped: three passes",
+    "diff": "two strided slices, which are no rows of one matrix, subtracted on one core",
+    **dict.fromkeys(("scatter_add", "index_add"), "equal indices add up in a fixed order, one index after the other"),
+    **dict.fromkeys(("take", "embedding"), "indices are checked before anything is read"),
+    "clip": "an op of three inputs, its bounds two arrays of one number: the Python of the call",
+    "glu": MANY,
+    # reductions
+    **dict.fromkeys(("norm", "power_norm"), f"divided by the largest |x| first, lest a square overflow; {NUMPY}"),
+    **dict.fromkeys(("sum", "mean", "max", "min"), KERNEL),
+    "sum backward": "the cotangent is repeated into a fresh gradient, where PyTorch keeps a view of one number",
+    # products
+    "outer": "its inputs are small, so it takes the short way, where NumPy walks the large result on one core",
+    "vecdot": "the products are written out, then summed: two passes",
+    "tensordot": "two reshapes around a product: the Python of three ops",
+    "einsum": BLAS,
+    **dict.fromkeys(("matmul", "matrix_product", "linear", "linear_relu"), BLAS),
+    "matmul forward 192x128x32, 192x32x128": "a stack of small products, one call of BLAS for each",
+    "attention_weights": "a product of small matrices for each head, and a softmax over it",
+    # softmax and losses
+    **dict.fromkeys(("softmax", "softmin", "softmax_gradient"), KERNEL),
+    **dict.fromkeys(
+        ("mse", "mae", "huber", "binary_cross_entropy_with_logits"),
+        MANY + ". `engine.fuse` makes one of a formula",
+    ),
+    # layers
+    "batch_norm_inference": "a product and a sum, each over all numbers; PyTorch has one kernel",
+    "layer_norm": KERNEL,
+    "global_average_pool2d": "a mean over two axes by the general reduction, whose layout has the channels last",
+    "global_max_pool2d": "a maximum over two axes by the general reduction, whose derivative shares ties",
+    **dict.fromkeys(
+        (f"conv2d {way} 32x32x32x64, 3x3x1x64 padding=same groups=64" for way in ("forward", "backward")),
+        "one channel a group: the kernel is called for each group, its lanes nearly empty; no depthwise kernel yet",
+    ),
+    "conv2d_bias": "one input channel: 9 products a number, less than the memory it takes to write it",
+}  # fmt: skip
 
 
 def reason(op: str, direction: str, size: str) -> str:
     for key in (f"{op} {direction} {size}", f"{op} {direction}", op):
         if key in REASONS:
             return REASONS[key]
-    return ""
+    return BY_SIZE.get(size, "")

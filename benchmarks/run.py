@@ -6,7 +6,8 @@
     python -m benchmarks.run kernels --ops gelu sum --sizes 1e4 1e6
 
 Contenders that are not installed are named and skipped; `--python torch=PATH` runs one in another environment's
-interpreter. `--out FILE` keeps the results as JSON for `python -m benchmarks.compare`.
+interpreter. `--out FILE` keeps the results as JSON for `python -m benchmarks.compare`; with `--add` beside what the
+file has, so that a long run of kernels may be done in pieces.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from .kernels import DIRECTIONS, KINDS, SIZES, KernelCase, every_case
 from .machine import CONTROLS, facts, peaks
 
 KERNEL_CONTENDERS = "chainrule", "torch", "numpy"
-CONTROL_EVERY = 20  # kernels
+CONTROL_EVERY = 8  # kernels
 Say = Callable[[str], None]
 
 
@@ -141,6 +142,23 @@ def agree(a: list[float], b: list[float], share: float = 1e-2) -> bool:
     return all(abs(x - y) <= share * max(abs(x), abs(y), 1e-3) for x, y in padded)
 
 
+def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Two runs of kernels as one: the rows of both, the new ones where both have them; controls weigh by timings."""
+    rows = {(r["op"], r["direction"], r["size"]): r for r in [*old["rows"], *new["rows"]]}
+
+    def mean(a: dict[str, float], b: dict[str, float]) -> dict[str, float]:
+        n = a["timings"] + b["timings"]
+        return {k: (a[k] * a["timings"] + b[k] * b["timings"]) / n for k in ("median", "p10", "p90")} | {"timings": n}
+
+    control = {
+        who: {c: mean(old["control"][who][c], found) if who in old["control"] else found for c, found in of.items()}
+        for who, of in new["control"].items()
+    }
+    sums = {k: old[k] + new[k] for k in ("seconds", "turns", "busy_turns")}
+    peaks = {k: max(v, new["peaks"][k]) for k, v in old["peaks"].items()}
+    return {**new, **sums, "rows": list(rows.values()), "control": old["control"] | control, "peaks": peaks}
+
+
 def begin(kind: str) -> dict[str, Any]:
     empty: dict[str, Any] = {"cases": {}} if kind == "steps" else {"rows": [], "missing": {}}
     return {"kind": kind, "facts": facts(), "peaks": peaks(), "versions": {}, "started": time.time(), **empty}
@@ -165,6 +183,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     p.add_argument("--sizes", nargs="+", type=float, default=list(SIZES), help="kernels: of elementwise ops")
     p.add_argument("--directions", nargs="+", choices=DIRECTIONS, default=list(DIRECTIONS))
     p.add_argument("--out", type=Path, help="write the results as JSON")
+    p.add_argument("--add", action="store_true", help="kernels: beside those that the file has")
     return p
 
 
@@ -182,6 +201,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m benchmar
         run = kernels(cases, args.contenders or KERNEL_CONTENDERS, pythons, turns)
     else:
         run = steps(args.cases or list(CASES), args.contenders or list(CONTENDERS), pythons, Turns(**given))
+    if args.add and run["kind"] == "kernels" and args.out and args.out.exists():
+        run = merged(json.loads(args.out.read_text()), run)
     print(compare.markdown(run))
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
