@@ -42,6 +42,7 @@ class Comparison:
     floor: float  # the rounding error of the difference itself
     tolerance: float = GRADIENT
     slope: float | None = None  # of the Taylor remainder; None where it vanishes (f is linear along d)
+    taylor: tuple[tuple[float, float], ...] = ()  # (h, remainder) where that stands clear of rounding
 
     @property
     def error(self) -> float:
@@ -99,7 +100,13 @@ class Report:
         head = (
             "<tr><th>input</th><th>order</th><th>backward</th><th>differences</th><th>Taylor slope</th><th></th></tr>"
         )
-        return f"<table><caption>{escape(self.name)}</caption>{head}{rows}</table>"
+        return f"<table><caption>{escape(self.name)}</caption>{head}{rows}</table>{self.svg()}"
+
+    def svg(self) -> str:
+        """The Taylor remainders over the step, log-log: slope 2 says right, slope 1 wrong. Needs slope=True."""
+        from .view.slope import draw
+
+        return draw(self.comparisons)
 
 
 def gradcheck(
@@ -259,19 +266,22 @@ def _compare(
     floor = 20 * float(np.finfo(np.float64).eps) * magnitude / h
     comparison = Comparison(name, order, analytic, numeric, floor)
     if slope:
-        comparison.slope = _taylor_slope(phi, analytic, scale, magnitude)
+        comparison.slope, comparison.taylor = _taylor_slope(phi, analytic, scale, magnitude)
     return comparison
 
 
-def _taylor_slope(phi: Callable[[float], float], derivative: float, scale: float, magnitude: float) -> float | None:
-    """Slope of log|φ(h) - φ(0) - h φ'| over log h, fitted where it stands clear of rounding."""
+def _taylor_slope(
+    phi: Callable[[float], float], derivative: float, scale: float, magnitude: float
+) -> tuple[float | None, tuple[tuple[float, float], ...]]:
+    """Slope of log|φ(h) - φ(0) - h φ'| over log h, fitted where it stands clear of rounding; and the points there."""
     hs = scale * 10.0 ** np.arange(-1.5, -4.1, -0.25)
     base = phi(0.0)
     remainder = np.array([abs(phi(float(h)) - base - h * derivative) for h in hs])
     clear = remainder > 1e3 * np.finfo(np.float64).eps * magnitude
     if clear.sum() < 3:
-        return None
-    return float(np.polyfit(np.log(hs[clear]), np.log(remainder[clear]), 1)[0])
+        return None, ()
+    slope = float(np.polyfit(np.log(hs[clear]), np.log(remainder[clear]), 1)[0])
+    return slope, tuple(zip(hs[clear].tolist(), remainder[clear].tolist(), strict=True))
 
 
 def _second(

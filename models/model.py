@@ -18,7 +18,7 @@ from typing import Any
 
 from engine.errors import ArgumentError
 from layers import Layer
-from models.summary import summary
+from models.summary import ModelView, summary
 from models.training import Trainer
 
 
@@ -72,6 +72,10 @@ class Model(Trainer, Layer):
     def summary(self) -> None:
         """Print a table of the layers, the shapes of their results and their numbers of parameters."""
         summary(self)
+
+    def __view__(self) -> ModelView:
+        """What `engine.view.view(model)` shows."""
+        return ModelView(self)
 
     # --- files -------------------------------------------------------------------------------------------------------
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -148,3 +149,39 @@ def test_numbers_put_into_a_rule_give_what_flows_back():
             text = middle[0].replace(r"\cdot", "*").replace(r"\left", "").replace(r"\right", "")
             text = re.sub(r"\\frac\{(.*?)\}\{(.*?)\}", r"(\1)/(\2)", text)
             assert eval(text) == pytest.approx(float(result), rel=0.02, abs=2e-3), line
+
+
+def test_a_deep_network_opens_folded_and_its_layout_grows_with_its_size():
+    """400 blocks of a residual network: 10,000 vertices are planned group by group, each edge once."""
+    x = engine.tensor(np.ones((1, 2), "f4"))
+    for k in range(400):
+        w, b = (Parameter(np.ones(s, "f4"), name=f"net.{k}.{n}") for s, n in (((2, 2), "kernel"), ((2,), "bias")))
+        h = engine.linear(x, w, b)
+        for _ in range(21):
+            h = engine.tanh(h)
+        x = x + h
+    v = view(engine.sum(x))
+    assert len(v.graph) >= 10_000
+    start = time.process_time()
+    text = v.html()
+    assert time.process_time() - start < 20  # seconds; a quarter of one as measured
+    assert text.count('<details class="cr-group" data-w=') == 401 and " open>" not in text
+    assert not v.graph.numbers
+
+
+def test_a_gradient_check_draws_its_slope():
+    report = engine.gradcheck(engine.sigmoid, [np.linspace(-1, 1, 5)], slope=True)
+    with engine.planted("sigmoid"):
+        wrong = engine.gradcheck(engine.sigmoid, [np.linspace(-1, 1, 5)], slope=True)
+    for r, slope in ((report, 2.0), (wrong, 1.0)):
+        (c, *_) = r.comparisons
+        assert c.slope == pytest.approx(slope, abs=0.1) and len(c.taylor) >= 3
+        svg = ElementTree.fromstring(r.svg())
+        assert any(f"{c.slope:.2f}" in (e.text or "") for e in svg.iter())
+        assert r.svg() in r._repr_html_()
+    assert engine.gradcheck(engine.sigmoid, [np.ones(3)]).svg() == ""
+
+
+def test_what_is_neither_a_tensor_nor_a_model_is_refused():
+    with pytest.raises(engine.ArgumentError, match="draws a tensor's graph or a model, not a float; pass the loss"):
+        view(3.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..op import ElementwiseOp
+from ..op import ElementwiseOp, Op
 from .graph import Graph, Vertex
 from .numbers import brief, digits, words
 from .vjps import Rule, rule
@@ -52,9 +52,11 @@ def _short(x: Any) -> str:
 
 
 def family(v: Vertex) -> str:
-    """Of which kind an op is, by the file it is written in."""
-    if v.node is None:
-        return v.kind
-    if isinstance(v.node.op, ElementwiseOp):
+    """Of which kind a vertex is; an op by the file it is written in."""
+    return v.kind if v.node is None else family_of(v.node.op)
+
+
+def family_of(op: Op) -> str:
+    if isinstance(op, ElementwiseOp):
         return "elementwise"
-    return MODULES.get(v.node.op.__module__.rpartition(".")[2], "structure")
+    return MODULES.get(op.__module__.rpartition(".")[2], "structure")

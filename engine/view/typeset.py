@@ -13,7 +13,7 @@ WORDS = {
     r"\tfrac": r"\frac", r"\lvert": "|", r"\rvert": "|", r"\bmod": r"\;\mathrm{mod}\;", r"\top": "T",
     r"\operatorname*": r"\operatorname", r"\Bigl": "", r"\Bigr": "", r"\!": "", r"\Big": "",
 }  # fmt: skip
-ENVIRONMENT = re.compile(r"\\begin\{(\w+)\}(.*?)\\end\{\1\}", re.DOTALL)
+ENVIRONMENT = re.compile(r"\\begin\{(\w+)\}((?:(?!\\begin).)*?)\\end\{\1\}", re.DOTALL)  # the innermost
 
 
 @lru_cache(maxsize=8192)
@@ -73,12 +73,12 @@ def _plain(latex: str) -> str:
             return r"\{ " + r",\;\; ".join([*words, rf"{last[0].strip()} \;\mathrm{{otherwise}}"]) + r" \}"
         return "[" + r";\;\; ".join(r",\; ".join(c.strip() for c in r.split("&")) for r in rows) + "]"
 
-    latex = ENVIRONMENT.sub(flat, latex)
+    while ENVIRONMENT.search(latex):
+        latex = ENVIRONMENT.sub(flat, latex)
     latex = re.sub(r"\\math(?:bin|rel)\{\\?(.*?)\}", r" \1 ", latex)
     for word, other in WORDS.items():
         latex = re.sub(re.escape(word) + (r"(?![a-zA-Z])" if word[-1].isalpha() else ""), lambda _: other, latex)  # noqa: B023
-    latex = latex.replace(r"\left(\{", r"\{").replace(r"\}\right)", r"\}").replace(r" \}\right)", r" \}")
-    return re.sub(r"\\left([^a-zA-Z\\(|\[])", r"\1", latex)
+    return re.sub(r"\\(?:left|right)(?![a-zA-Z])\.?", "", latex)  # nested, mathtext takes minutes to read them
 
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1; y points up

@@ -110,7 +110,7 @@ def _with_indices(name: str, axes: tuple[str, ...]) -> str:
 def share(edge: Edge) -> Any:
     """The cotangent that this edge alone contributes to its source, float64; None where it can't be known."""
     target = edge.target
-    if target.gradient is None or target.node is None:
+    if target.gradient is None or target.gradient.size == 0 or target.node is None:
         return None
     try:
         pulled = target.node.op.pull(target.node, target.gradient, False)[edge.slot]

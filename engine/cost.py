@@ -1,0 +1,81 @@
+"""What an op costs: floating-point operations counted in its own definition, and the bytes it reads and writes.
+
+    y[n,k] = Sum(j, a[n,j] * b[j,k])        one product and one sum for each n, k, j: 2 N K J
+
+Index notation is a loop nest, so its size is known; a formula counts once for each element; a fused op costs what its
+composition does. Moving numbers about (reshape, gather, sort) counts as none.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .elementwise import ElementwiseOp
+from .expr import topological
+from .index import REDUCTIONS, parse, runs
+from .record import Op, Unkept
+from .shapes import Shape, prod
+
+
+def flops(op: Op, shapes: Sequence[Shape | None], result: Shape, params: Mapping[str, Any] | None = None) -> int:
+    """Floating-point operations of one call. shapes: of the inputs, None for one that is left out."""
+    if isinstance(op, ElementwiseOp):
+        steps = sum(e.name not in ("var", "const") for e in topological(op.definition.outs))
+        return steps * prod(result)
+    if not runs(op.note.definition):
+        return 0
+    names = getattr(op, "inputs", ())
+    known = {n: s for n, s in zip(names, shapes, strict=False) if s is not None}
+    return _Nest(op, known, shapes, result, {**getattr(op, "defaults", {}), **(params or {})}).count()
+
+
+class _Nest:
+    """The loops of a definition, for arrays of given shapes."""
+
+    def __init__(
+        self,
+        op: Op,
+        known: Mapping[str, Shape],
+        shapes: Sequence[Shape | None],
+        result: Shape,
+        params: dict[str, Any],
+    ) -> None:
+        self.definition = parse(op.note.definition)
+        stubs = [None if s is None else Unkept(s, None) for s in shapes]
+        letters = op.note.letters(*stubs, **params) if op.note.letters else {}
+        self.whole = {n: prod(s) for n, s in known.items()}
+        self.ranges = {k.removeprefix("range_"): int(v) for k, v in letters.items() if k.startswith("range_")}
+        for n in ast.walk(self.definition.body):
+            if isinstance(n, ast.Subscript) and isinstance(n.value, ast.Name) and n.value.id in known:
+                axes = n.slice.elts if isinstance(n.slice, ast.Tuple) else [n.slice]
+                core = known[n.value.id][-len(axes) :]
+                if len(axes) == 1 and len(self.definition.axes) == 0:  # reduced over whatever axes: all elements
+                    core = (self.whole[n.value.id] // max(prod(result), 1),)
+                for axis, size in zip(axes, core, strict=False):
+                    if isinstance(axis, ast.Name):
+                        self.ranges.setdefault(axis.id, size)
+        self.result = prod(result)
+
+    def count(self) -> int:
+        return self.result * self._each(self.definition.body)
+
+    def _each(self, n: ast.expr) -> int:
+        """For one element of the result. Indices are not computed with."""
+        match n:
+            case ast.Call(func=ast.Name(id=name), args=[indices, body]) if name in REDUCTIONS:
+                letters = indices.elts if isinstance(indices, ast.Tuple) else [indices]
+                times = prod([self.ranges.get(i.id, 1) for i in letters if isinstance(i, ast.Name)])
+                return times * (self._each(body) + 1)
+            case ast.BinOp():
+                return 1 + self._each(n.left) + self._each(n.right)
+            case ast.UnaryOp():
+                return 1 + self._each(n.operand)
+            case ast.Call(func=ast.Name(id="len")):
+                return 0
+            case ast.Call(func=ast.Name(id="where"), args=[_, *arms]):
+                return max(map(self._each, arms))
+            case ast.Call():
+                return 1 + sum(map(self._each, n.args))
+        return 0
