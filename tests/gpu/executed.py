@@ -132,6 +132,10 @@ def _normal(rng: Rng, shape: Any) -> Any:
 def _masked_softmax(rng: Rng) -> Iterator[tuple[Any, ...]]:
     yield from _along_axes(1, _scores)(rng)
     yield np.full((3, 40), -np.inf), 1
+    for n in (7, 1100):  # far above 0 at either end of a row
+        x = _normal(rng, (4, n))
+        x[:2, 0] = x[2:, -1] = 500.0
+        yield x, 1
 
 
 def _labels(rng: Rng, n: int, count: int) -> Any:
@@ -144,6 +148,7 @@ def _losses(rng: Rng) -> Iterator[tuple[Any, ...]]:
         yield _labels(rng, n, count), _scores(rng, (count, n)), 0.0
         yield _labels(rng, n, count), _normal(rng, (count, n)), 0.1
     yield _labels(rng, 5, 0), _normal(rng, (0, 5)), 0.0
+    yield np.array([0, 1, 2]), np.where(np.eye(3) > 0, 500.0, _normal(rng, (3, 3))), 0.0  # far above 0
     yield rng.integers(0, 4, (2, 3)).astype(np.int32), _normal(rng, (2, 3, 4)), 0.1
 
 
@@ -240,6 +245,7 @@ def _images(rng: Rng) -> Iterator[tuple[Any, ...]]:
     yield (2, 9, 4, 3), (2, 3, 1, 3), (3, 2), ((1, 0), (1, 1)), (2, 1), 3
     yield (1, 1, 1, 1), (1, 1, 1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), 1
     yield (0, 4, 4, 2), (2, 2, 2, 3), (1, 1), ((0, 0), (0, 0)), (1, 1), 1
+    yield (1, 3, 3, 2), (1, 1, 2, 3), (2, 2), ((1, 1), (1, 1)), (1, 1), 1  # as large as the image, and not the image
     yield (2, 6, 6, 9), (5, 5, 9, 2), (1, 1), ((2, 2), (2, 2)), (1, 1), 1
 
 
@@ -438,6 +444,7 @@ def _targets(rng: Rng) -> Iterator[tuple[Any, ...]]:
     yield _normal(rng, (4, 5)), ids, _normal(rng, (50, 5))
     yield _normal(rng, (4, 5)), (ids, rng.integers(0, 5, 50)), _normal(rng, 50)
     yield _normal(rng, (4, 5)), (1, ids[:7]), _normal(rng, 7)
+    yield _normal(rng, (4, 5)), np.repeat([0, 2], [150, 100]), _normal(rng, (250, 5))
     yield _normal(rng, (4, 5)), 2, _normal(rng, 5)
     yield _normal(rng, (4, 5)), (slice(None), ids), _normal(rng, (4, 50))
     yield _normal(rng, (4, 5)), _normal(rng, (4, 5)) > 0, np.float64(1.5)
@@ -508,14 +515,15 @@ def _attended(rng: Rng) -> Iterator[tuple[Any, ...]]:
     """q, k, v, bias, mask, causal, scale, rate, seed, stream"""
     for i, (N, T, h, d, S, g, e) in enumerate((
         (2, 5, 4, 3, 7, 2, 5), (1, 33, 2, 66, 5, 1, 3), (1, 3, 1, 8, 35, 1, 130), (2, 1, 2, 4, 9, 2, 4),
-        (1, 36, 1, 4, 40, 1, 4), (1, 3, 2, 4, 0, 1, 4), (2, 0, 1, 4, 3, 1, 4), (1, 40, 2, 4, 35, 2, 4),
+        (1, 36, 1, 4, 40, 1, 4), (1, 3, 1, 0, 40, 1, 3), (1, 3, 2, 4, 0, 1, 4), (2, 0, 1, 4, 3, 1, 4),
+        (1, 40, 2, 4, 35, 2, 4),
     )):  # fmt: skip
         arrays = _normal(rng, (N, T, h, d)), _normal(rng, (N, S, g, d)), _normal(rng, (N, S, g, e))
         bias = _normal(rng, ((N, h, T, S), (h, 1, 1), (T, S))[i % 3]) if i % 2 == 0 else None
         mask = rng.random(((N, 1, 1, S), (T, S), (N, h, T, S))[i % 3]) < 0.7 if i % 3 != 2 else None
         if i == 1:
             mask[3] = False  # a query that sees no key
-        yield *arrays, bias, mask, i in (2, 4, 7), 0.7, (0.0, 0.3, 0.0, 1.0)[i % 4], 2**40 + i, 3
+        yield *arrays, bias, mask, i in (2, 4, 8), 0.7, (0.0, 0.3, 0.0, 1.0)[i % 4], 2**40 + i, 3
 
 
 def _attended_back(rng: Rng) -> Iterator[tuple[Any, ...]]:

@@ -10,10 +10,12 @@ import pytest
 from engine.kernels.cuda import launch
 from tests.gpu import shim
 from tests.gpu.executed import CASES, DTYPES
+from tests.gpu.mutants import MUTANTS, Mutant
 from tests.gpu.shim.driver import Driver
 
 pytestmark = pytest.mark.skipif(shim.unavailable() is not None, reason=str(shim.unavailable()))
 DRIVERS: dict[int, Driver] = {}
+USERS = {"bias": {"bias", "matmul"}}  # whose cases run a module's kernels, where these are not all its own
 
 
 def driver(schedule: int) -> Driver:
@@ -25,3 +27,14 @@ def driver(schedule: int) -> Driver:
 def test_kernels_equal_the_plain_forms(case: Any, schedule: int) -> None:
     with launch.using(driver(schedule)):
         case.check(np.random.default_rng(schedule), DTYPES if schedule == 0 else (np.float32,))
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=str)
+def test_mutants_are_killed(mutant: Mutant) -> None:
+    with pytest.raises((AssertionError, shim.ShimError)) as caught:
+        for schedule in shim.SCHEDULES[:2]:
+            with launch.using(Driver(schedule, mutant.edit)):
+                for case in CASES:
+                    if case.module in USERS.get(mutant.module, {mutant.module}):
+                        case.check(np.random.default_rng(schedule), (np.float32,))
+    assert not str(caught.value).startswith("g++"), "a mutant is right C++, and wrong"

@@ -141,7 +141,7 @@ extern "C" __global__ void attention(const T* __restrict__ q, const T* __restric
         }
         __syncthreads();
         tile_sums(sums, p, values);
-        __syncthreads();
+        __syncthreads();  // where d = 0, products have no barriers
     }
 #pragma unroll
     for (int r = 0; r < EACH; r++) {
@@ -201,8 +201,7 @@ extern "C" __global__ void queries_gradient(const T* __restrict__ q, const T* __
             dots[r] = p == A(0) ? A(0) : p * (pulls[r] * kept(at, drop, up, n, a, t, s) - products[row]) * scale;
         }
         __syncthreads();
-        tile_sums(sums, dots, values);
-        __syncthreads();
+        tile_sums(sums, dots, values);  // the next tile's products have barriers, before its values are written
     }
 #pragma unroll
     for (int r = 0; r < EACH; r++)
@@ -251,8 +250,7 @@ extern "C" __global__ void keys_gradient(const T* __restrict__ q, const T* __res
             __syncthreads();
             load_tile<WIDTH>(values, pulled, at.h * at.e, t0, at.T, column, at.e);
             __syncthreads();
-            tile_sums(of_v, pulls, values);
-            __syncthreads();
+            tile_sums(of_v, pulls, values);  // barriers: as above
         }
     }
 #pragma unroll

@@ -19,16 +19,22 @@ static __device__ __forceinline__ Int this_row() { return blockIdx.x * (Int)bloc
 
 static __device__ __forceinline__ A larger(A a, A b) { return a > b ? a : b; }
 
+// Where the warps of a row meet.
+static __device__ __forceinline__ A* meeting_place() {
+    __shared__ A parts[32];
+    return parts;
+}
+
 // Sum of v over the lanes of a row, in each of them: always in the same order.
 static __device__ __forceinline__ A row_sum(A v) {
     for (int step = 16; step > 0; step /= 2) v += __shfl_xor_sync(0xffffffffu, v, step);
     if (blockDim.x == 32) return v;
-    __shared__ A sums[32];
-    if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = v;
+    A* parts = meeting_place();
+    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = v;
     __syncthreads();
     v = A(0);
-    for (int warp = 0; warp < blockDim.x / 32; warp++) v += sums[warp];
-    __syncthreads();  // all have read: the next sum may write
+    for (int warp = 0; warp < blockDim.x / 32; warp++) v += parts[warp];
+    __syncthreads();  // all have read: who meets next may write
     return v;
 }
 
@@ -36,11 +42,11 @@ static __device__ __forceinline__ A row_sum(A v) {
 static __device__ __forceinline__ A row_max(A v) {
     for (int step = 16; step > 0; step /= 2) v = larger(v, __shfl_xor_sync(0xffffffffu, v, step));
     if (blockDim.x == 32) return v;
-    __shared__ A most[32];
-    if (threadIdx.x % 32 == 0) most[threadIdx.x / 32] = v;
+    A* parts = meeting_place();
+    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = v;
     __syncthreads();
-    v = most[0];
-    for (int warp = 1; warp < blockDim.x / 32; warp++) v = larger(v, most[warp]);
+    v = parts[0];
+    for (int warp = 1; warp < blockDim.x / 32; warp++) v = larger(v, parts[warp]);
     __syncthreads();
     return v;
 }

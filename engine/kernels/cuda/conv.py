@@ -102,7 +102,8 @@ def im2col(x: Array, w_shape: Shape, how: How) -> Array:
     """(N,H,W,C) -> (G, N H' W', kh kw C/G)"""
     out, groups = _out(x.shape, w_shape, how), how[3]
     x, taps = xp().ascontiguousarray(x), math.prod(w_shape[:3])
-    if out == x.shape[1:3] and w_shape[:2] == (1, 1) and groups == 1:  # pixels one by one: the images themselves
+    pixels = w_shape[:2] == how[0] == (1, 1) and out == x.shape[1:3]  # one by one: the images themselves
+    if pixels and groups == 1:
         return x.reshape(1, len(x) * math.prod(out), taps)
     columns = xp().empty((groups, len(x) * math.prod(out), taps), x.dtype)
     at = _window(x.shape, w_shape, how, out)
