@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -181,11 +182,16 @@ def test_an_op_is_drawn(name):
     assert drawing.count("<path") > 3 and "\n\n" not in drawing
 
 
-@pytest.mark.parametrize("kind, cls", [(k, c) for k in objects.KINDS for c in k.classes], ids=str)
+@pytest.mark.parametrize(
+    "kind, cls",
+    [(k, c) for k in objects.KINDS for c in k.classes],
+    ids=lambda x: x.title if isinstance(x, objects.Kind) else x.__name__,
+)
 def test_the_page_of_a_class_has_its_docstring_and_an_example_that_runs(kind, cls, monkeypatch, capsys):
     monkeypatch.setattr(objects.pictures, "loss", lambda *_: "")
     monkeypatch.setattr(objects.pictures, "path", lambda *_: "")
     monkeypatch.setattr(objects.pictures, "schedule", lambda *_: "")
+    monkeypatch.setattr(objects, "view", lambda *_, **__: SimpleNamespace(svg=str))
     text = objects.object_page(kind, cls)
     assert f"::: {cls.__module__}.{cls.__name__}" in text and cls.__doc__
     for formula in re.findall(r"\$\$?(.+?)\$\$?", markdown(cls.__doc__), re.S):

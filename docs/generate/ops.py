@@ -33,7 +33,7 @@ def op_page(op: Op) -> str:
     if p.stable:
         out += ["## Stable form", "", *formula(p.stable), f"{p.why[0].upper()}{p.why[1:]}.", ""]
     elif p.why:
-        out += ["## Why it is its own op", "", f"{p.why[0].upper()}{p.why[1:]}.", ""]
+        out += ["## Why it is written so", "", f"{p.why[0].upper()}{p.why[1:]}.", ""]
     out += ["## Shapes", "", _shapes(p), ""]
     out += table("Special values", "at", "value", [(f"`{a}`", f"`{b}`") for a, b in p.special])
     out += table("Where the derivative jumps", "at", "gradient", [(f"`{a}`", f"`{b}`") for a, b in p.kinks])
