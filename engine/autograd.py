@@ -249,8 +249,10 @@ def _plus(a: Any, b: Any) -> Any:
 
 
 def _owner(array: Any) -> Any:
-    """The array whose memory this one shows."""
-    return array if array.base is None else array.base
+    """What the memory belongs to that this array shows: an array, or a loan from the shelves."""
+    while getattr(array, "base", None) is not None:
+        array = array.base
+    return array
 
 
 def _behind(node: Node, useful: set[int] | None, wanted: set[int]) -> bool:

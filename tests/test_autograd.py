@@ -141,6 +141,14 @@ def test_a_second_backward_needs_retain_graph():
         y.backward()
 
 
+def test_gradients_of_any_size_have_their_own_memory():
+    for side in (2, 256):  # the memory of large arrays comes from the shelves
+        x = tensor(np.ones(side * side), requires_grad=True)
+        y = tensor(np.ones((side, side)), requires_grad=True)
+        exp(x.reshape(side, side) + y).sum().backward()
+        assert not np.shares_memory(x.grad.data, y.grad.data)
+
+
 def test_two_results_may_share_a_graph_that_one_backward_frees():
     x = leaf(3)
     shared = exp(x)
