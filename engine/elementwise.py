@@ -241,7 +241,7 @@ class ElementwiseOp(Op):
         if isinstance(problem, OverflowError):
             return DTypeError(f"{self.name}: {problem}; cast the tensor to a wider dtype, e.g. .astype('float32')")
         try:
-            broadcast_shapes(*(np.shape(a) for a in arrays))
+            broadcast_shapes(*(getattr(a, "shape", ()) for a in arrays))
         except ShapeError as e:
             return ShapeError(f"{self.name}: {e}")
         remedy = "; cast with .astype('float32')" if self.result == "number" else ""

@@ -350,6 +350,7 @@ class Strict:
             cpu.check_bounds(indices._raw, low, high, explain)
         except Exception as problem:
             self._wrong.append(problem)
+            indices._raw = np.clip(indices._raw, low, max(low, high - 1))  # a GPU's kernels clamp, too
 
     @contextmanager
     def _nothing(self) -> Iterator[None]:

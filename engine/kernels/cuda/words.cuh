@@ -44,7 +44,8 @@ template <class I> __device__ __forceinline__ I floor_divide(I a, I b) {
 template <class I> __device__ __forceinline__ I remainder_of(I a, I b) {
     return b == I(0) ? I(0) : I(a - I(floor_divide(a, b) * b));
 }
-template <class I> __device__ __forceinline__ I pow(I a, I n) {
+template <class I> __device__ __forceinline__ I pow(I a, I n) {  // 1 / a^n is whole for a = 1 and -1 alone
+    if (n < I(0)) return a == I(1) || a == I(-1) ? (n & I(1) ? a : I(1)) : I(0);
     I y = I(1);
     for (; n > I(0); n = I(n >> 1), a = I(a * a))
         if (n & I(1)) y = I(y * a);
