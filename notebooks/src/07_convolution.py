@@ -104,10 +104,10 @@ for f in (seven_loops, shifted, im2col):
 
 # %% [markdown]
 # **Predict** the order before you look, and the factor between the loops and the kernel. (The loops are timed on a
-# part of one image and scaled up, or we should wait for minutes.)
+# few places and scaled up, or we should wait for minutes. The other figures are the best of 25 runs.)
 
 # %%
-def best(f, times=5):
+def best(f, times=25):  # the fastest run: the others were disturbed by whatever else the machine does
     f()
     return min(timeit.repeat(f, number=1, repeat=times))
 
