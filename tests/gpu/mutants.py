@@ -102,7 +102,7 @@ _BY_HAND = {
         ("squares unsquared", r"\(v - c\) \* \(v - c\)", "(v - c)"),
     ],
     "bias": [
-        ("bias by rows", r"bias\[i % F\]", "bias[i / F]"),
+        ("bias by rows", r"load\(bias\[i % F\]\)", "load(bias[i / F])"),
         ("no rectifier", r"relu && v < A\(0\) \? A\(0\) : v", "v"),
         ("zero passes", r"load\(y\[i\]\) > A\(0\) \?", "load(y[i]) > A(-1) ?"),
     ],

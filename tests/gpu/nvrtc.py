@@ -51,6 +51,7 @@ def ptx(source: str, architecture: int = 90) -> str:
     return _compile(source, (f"-arch=compute_{architecture}",), "PTX")[0].rstrip(b"\0").decode()
 
 
+@functools.cache
 def cubin(source: str, architecture: int) -> tuple[bytes, dict[str, Usage]]:
     """What a device of this architecture runs, and what each kernel takes."""
     binary, log = _compile(source, (f"-arch=sm_{architecture}", "--ptxas-options=-v"), "CUBIN")
