@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from ..autograd import Node, enable_grad, grad, no_grad
 from ..backends import Array
 from ..errors import ArgumentError, ChainRuleError, GradientError
 from ..parameter import Parameter, join_path
+from ..record import Op
 from ..shapes import Shape
 from ..tensor import Tensor
 
@@ -49,7 +51,7 @@ class Vertex:
 
     @property
     def latex(self) -> str:
-        return self.node.op.latex if self.node is not None else ""
+        return _equation(self.node.op) if self.node is not None else ""
 
 
 @dataclass(eq=False)
@@ -247,6 +249,12 @@ class Graph:
                 f"view: a tensor of shape {wanted.shape} is not in this graph; it was not used, or only under no_grad"
             )
         return v
+
+
+@lru_cache(maxsize=2048)
+def _equation(op: Op) -> str:
+    """Of an op, put together once: a graph has thousands of nodes, of a few dozen ops."""
+    return op.latex
 
 
 def nodes_behind(y: Tensor) -> list[Node]:

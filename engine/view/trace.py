@@ -145,7 +145,8 @@ class Trace:
 
 # ------------------------------------------------------------------------------------------------ recording
 _tracing: ContextVar[Trace | None] = ContextVar("chainrule_trace", default=None)
-_open: ContextVar[tuple[Op, ...]] = ContextVar("chainrule_trace_open", default=())
+BACKWARD = object()  # stands for an op whose vjp runs: what that calls is part of it
+_open: ContextVar[tuple[Any, ...]] = ContextVar("chainrule_trace_open", default=())
 _lock = threading.Lock()
 _running = 0
 _originals: list[tuple[type, str, Any]] = []
@@ -197,9 +198,10 @@ def _release() -> None:
 def _timed(original: Callable[..., Any], phase: str) -> Callable[..., Any]:
     def run(op: Op, *args: Any, **params: Any) -> Any:
         found, around = _tracing.get(), _open.get()
-        if found is None or (around and around[-1] is op):  # a short way that goes on to the general one
+        inside = around[-1] if around else None
+        if found is None or inside is op or inside is BACKWARD:  # a short way that goes on, or the steps of a vjp
             return original(op, *args, **params)
-        token = _open.set((*around, op))
+        token = _open.set((*around, op if phase == "forward" else BACKWARD))
         start = time.perf_counter()
         try:
             y = original(op, *args, **params)

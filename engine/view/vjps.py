@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def rule(edge: Edge) -> Rule:
     """The vjp along an edge. `numbers` is empty where a value is not known."""
     op = edge.target.node.op  # type: ignore[union-attr]
     if isinstance(op, ElementwiseOp):
-        return Rule(op.derivative_latex(edge.slot), _elementwise_numbers(op, edge))
+        return Rule(_derivative(op, edge.slot), _elementwise_numbers(op, edge))
     found = contraction_of(edge)
     if found is not None:
         names = letters(edge)
@@ -53,6 +54,11 @@ def rule(edge: Edge) -> Rule:
         return Rule(symbols, _spread_numbers(edge, divided))
     generic = rf"\bar{{{x}}}_{{r}} = \sum_{{i}} \bar{{y}}_{{i}} \, \frac{{\partial y_{{i}}}}{{\partial {x}_{{r}}}}"
     return Rule(generic, _result_only(edge))
+
+
+@lru_cache(maxsize=1024)
+def _derivative(op: ElementwiseOp, slot: int) -> str:
+    return op.derivative_latex(slot)
 
 
 def contraction_of(edge: Edge) -> Contraction | None:

@@ -1,0 +1,84 @@
+"""A trace holds what ran, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+import engine
+from engine.cost import flops
+from engine.op import OPS
+from engine.record import Op
+from engine.view import trace
+
+
+def kinds(cls=Op):
+    return [cls, *(k for below in cls.__subclasses__() for k in kinds(below))]
+
+
+def work():
+    x = engine.tensor(np.ones((8, 3), "f4"), requires_grad=True)
+    engine.mse(np.zeros((8, 4), "f4"), engine.relu(engine.matmul(x, np.ones((3, 4), "f4")))).backward()
+
+
+def test_each_op_is_there_once_with_its_time_and_bytes():
+    with trace() as t:
+        work()
+    forward = [e.op for e in t.leaves() if e.phase == "forward"]
+    assert forward[:2] == ["matrix_product", "relu"] and forward[-1] == "mean"
+    assert sorted(e.op for e in t.events if e.phase == "backward") == sorted(forward)
+    product = next(e for e in t.events if e.op == "matrix_product")
+    assert (product.bytes, product.result, product.shapes) == (8 * 4 * 4, (8, 4), ((8, 3), (3, 4)))
+    outer = next(e for e in t.events if e.op == "matmul")
+    assert outer.depth == 0 < product.depth and outer.start <= product.start <= product.end <= outer.end
+    assert all(0 <= e.start <= e.end for e in t.events)
+    assert sum(row[2] for row in t.rows()) == len(t.leaves())
+
+
+def test_a_trace_is_written_as_json_table_and_drawing(tmp_path):
+    with trace() as t:
+        work()
+    events = json.loads(t.save(tmp_path / "t.json").read_text())["traceEvents"]
+    assert {e["ph"] for e in events} == {"X"} and all(e["dur"] >= 0 for e in events)
+    svg = ElementTree.fromstring(t.save(tmp_path / "t.svg").read_text())
+    assert len(svg.findall("{*}rect")) == len(events) + 1
+    assert "matrix_product" in t.save(tmp_path / "t.txt").read_text()
+    with pytest.raises(engine.ArgumentError, match="'.png' is none of .json"):
+        t.save(tmp_path / "t.png")
+
+
+def test_ops_are_as_they_were_when_it_is_off_and_after_an_error():
+    before = {(k, n): vars(k)[n] for k in kinds() for n in ("__call__", "pull") if n in vars(k)}
+    with trace() as outer:
+        with pytest.raises(engine.ShapeError), trace() as inner:
+            engine.matmul(np.ones((2, 3)), np.ones((2, 3)))
+        engine.exp(1.0)
+    assert before == {(k, n): vars(k)[n] for k in kinds() for n in ("__call__", "pull") if n in vars(k)}
+    engine.exp(1.0)
+    assert [e.op for e in outer.events] == ["exp"] and not inner.events
+
+
+@pytest.mark.parametrize(
+    ("op", "shapes", "result", "params", "wanted"),
+    [
+        ("matrix_product", [(8, 3), (3, 4)], (8, 4), {}, 2 * 8 * 3 * 4),
+        ("matrix_product", [(5, 8, 3), (5, 3, 4)], (5, 8, 4), {}, 5 * 2 * 8 * 3 * 4),
+        ("linear", [(8, 3), (3, 4), (4,)], (8, 4), {}, 2 * 8 * 3 * 4 + 8 * 4),
+        ("add", [(8, 3), (3,)], (8, 3), {}, 8 * 3),
+        ("sum", [(8, 3)], (), {"axis": None, "keepdims": False}, 24),
+        ("reshape", [(8, 3)], (24,), {"shape": (24,)}, 0),
+    ],
+)
+def test_work_is_counted_in_the_definition(op, shapes, result, params, wanted):
+    assert flops(OPS[op], shapes, result, params) == wanted
+
+
+def test_the_work_of_a_convolution():
+    x, w = engine.ones((2, 9, 9, 3)), engine.ones((3, 3, 3, 8))
+    with trace() as t:
+        y = engine.conv2d(x, w, stride=2)
+    (event,) = t.leaves()
+    assert event.flops == 2 * y.size * 3 * 3 * 3
