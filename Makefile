@@ -41,7 +41,8 @@ gpu-executed: $(VENV)/.test   ## thread by thread under g++, with a list of mist
 		"(Debian, Ubuntu: apt install g++)" >&2; exit 1; }
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/gpu/test_shim.py tests/gpu/test_executed.py $(ARGS)
 
-STRICT := tests/test_agreement.py tests/test_devices.py
+STRICT := tests/test_agreement.py tests/test_attention.py tests/test_ops.py \
+	-k "test_agreement or test_attention or bad_call or kinks or no_grad or special"
 EMULATED := tests/test_agreement.py tests/gpu/test_emulate.py
 
 # The layers of docs/gpu.md that run the engine itself: on a stand-in for CuPy that refuses whatever a GPU would regret, on
