@@ -49,7 +49,12 @@ def test_the_lint_sees_doubles_spills_and_errors() -> None:
     assert doubles(nvrtc.ptx(careless))
     careful = careless.replace("0.1", "0.1f")
     assert doubles(nvrtc.ptx(careful)) == []
-    stack = 'extern "C" __global__ void f(float* y, int i) { float a[9] = {}; a[i] = y[i]; y[0] = a[i + y[1] > 0]; }'
+    stack = """extern "C" __global__ void f(float* y, const int* i) {
+        float a[64];
+        for (int k = 0; k < 64; k++) a[k] = y[k];
+        for (int k = 0; k < 64; k++) a[i[k]] += a[i[k + 64]];
+        for (int k = 0; k < 64; k++) y[k] = a[k];
+    }"""
     assert nvrtc.cubin(stack, 90)[1]["f"].stack > 0
     with pytest.raises(nvrtc.CompileError, match="undefined"):
         nvrtc.cubin(careful.replace("0.1f", "no_such_name"), 90)
