@@ -36,6 +36,8 @@ def members(
         raise DataError(
             f"{path}: the archive is truncated or damaged ({error}). Delete it and fetch it anew."
         ) from None
+    except RuntimeError as error:  # zipfile lacks this packing, or a password
+        raise DataError(f"{path}: the archive can't be read ({error}). Unpack it by other means.") from None
 
 
 def extract(path: Path, folder: Path, limit: int = LIMIT) -> None:
@@ -53,7 +55,7 @@ def _tar(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[tupl
     room = limit
     with tarfile.open(path, "r|*") as archive:  # a stream: one pass, nothing is sought
         for member in archive:
-            _inside(path, member.name)
+            _inside(path, member.name, member.isdir())
             if not (member.isfile() or member.isdir()):
                 kind = "a link" if member.issym() or member.islnk() else "a device"
                 raise DataError(f"{path}: the member '{member.name}' is {kind}. {NOT_TO_BE_TRUSTED}")
@@ -67,7 +69,7 @@ def _zip(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[tupl
     room = limit
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
-            _inside(path, member.filename)
+            _inside(path, member.filename, member.is_dir())
             if member.external_attr >> 28 == 0o12:  # the file type in a Unix mode: a symbolic link
                 raise DataError(f"{path}: the member '{member.filename}' is a link. {NOT_TO_BE_TRUSTED}")
             room = _left(path, limit, room, member.file_size)
@@ -75,10 +77,10 @@ def _zip(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[tupl
                 yield member.filename, archive.read(member)
 
 
-def _inside(path: Path, name: str) -> None:
-    """A name must stay below the folder, on this system and on the others."""
+def _inside(path: Path, name: str, is_folder: bool) -> None:
+    """A name must stay below the folder, on this system and on the others; only a folder may be the folder itself."""
     for flavour in (PurePosixPath(name), PureWindowsPath(name)):
-        if flavour.anchor or ".." in flavour.parts:
+        if flavour.anchor or ".." in flavour.parts or not (flavour.parts or is_folder):
             raise DataError(f"{path}: the member '{name}' leads out of the folder. {NOT_TO_BE_TRUSTED}")
 
 

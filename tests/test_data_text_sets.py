@@ -89,7 +89,7 @@ def test_a_zip_gives_its_plain_files(tmp_path):
 
 OUTSIDE = [
     "../evil", "set/../../evil", "..", "/etc/evil", "//host/evil",
-    "C:/evil", "C:evil", "\\evil", "..\\evil", "set\\..\\..\\e",
+    "C:/evil", "C:evil", "\\evil", "..\\evil", "set\\..\\..\\e", ".",
 ]  # fmt: skip
 
 
@@ -157,6 +157,19 @@ def test_what_is_no_archive_is_told(tmp_path):
     (tmp_path / "set.zip").write_bytes(b"<html>please log in</html>")
     assert "the archive is truncated or damaged" in message(lambda: list(archives.members(tmp_path / "set.zip")))
     assert "there is no such archive" in message(lambda: list(archives.members(tmp_path / "no.zip")))
+
+
+@pytest.mark.parametrize("place, value, word", [(6, 1, "password"), (8, 99, "compression method")])
+def test_a_zip_that_is_locked_or_packed_otherwise_is_told(tmp_path, place, value, word):
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("set/x", b"x" * 20)
+    raw = bytearray(path.read_bytes())
+    for header in (0, raw.index(b"PK\1\2") + 2):  # both headers hold flags and packing, the second two bytes further on
+        raw[header + place] = value
+    path.write_bytes(raw)
+    text = message(lambda: list(archives.members(path)))
+    assert text.startswith(f"{path}: the archive can't be read (") and word in text
 
 
 # --- IMDB -------------------------------------------------------------------------------------------------------------
