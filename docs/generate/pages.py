@@ -36,7 +36,7 @@ def navigation() -> list[dict[str, Any]]:
             for k in objects.KINDS
         ),
         {"Reference": [f"reference/{name}.md" for name in objects.REFERENCE]},
-        {"Measured": ["performance.md", "conformance.md"]},
+        {"Measured": ["performance.md", "conformance.md", "gpu.md"]},
         {"Decisions": ["decisions/README.md", *(f"decisions/{name}" for name in decisions)]},
     ]
 
