@@ -137,7 +137,8 @@ def _drawings(op: Op) -> list[str]:
     y = next((t for t in y if t.node), y[0]) if isinstance(y, (tuple, list)) else y
     if y.node is None:
         return out
-    cotangent = 2 * y.numpy() if y.ndim else np.ones((), y.dtype)  # as in the example
+    plain = isinstance(op, ElementwiseOp) or y.ndim == 0
+    cotangent = np.ones(y.shape, y.dtype) if plain else 2 * y.numpy()  # as in the example
     graph = view(y, names=dict(zip(names, inputs, strict=True)), gradient=cotangent).svg(backward=True)
     return [*out, f'<div class="picture" data-search-exclude>{graph}</div>', ""]
 
