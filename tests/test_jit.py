@@ -198,6 +198,23 @@ def test_a_leader_who_meets_another_works_alone(thread_count):
     assert not failures
 
 
+@pytest.mark.skipif(threads.MAX_THREADS < 2, reason="one core")
+def test_where_the_system_gives_no_more_threads_the_leader_works_alone(thread_count, monkeypatch):
+    def refused(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threads, "_team", threads.Team(threads.MAX_THREADS - 1))
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", refused)
+        for _ in range(2):
+            y = np.zeros(8)
+            launch(who_worked, y.size, np.zeros(8), y)
+            assert (y == 1).all() and not threads.team()._threads
+    launch(who_worked, 8, np.zeros(8), np.zeros(8))
+    assert len(threads.team()._threads) == thread_count - 1
+    threads.team().dismiss()
+
+
 def test_a_process_with_a_team_ends_at_once():
     program = "import engine; x = engine.ones((512, 512)); print((x @ x).sum().item())"
     began = time.perf_counter()

@@ -185,7 +185,7 @@ class Team:
         """Ring for those of the first so many members who sleep."""
         if len(self._threads) < workers:
             self._hire(workers)
-        for member in range(workers):
+        for member in range(min(workers, len(self._threads))):
             if self._asleep[MEMBER * member]:
                 self._asleep[MEMBER * member] = 0
                 _keep_off(self._threads[member])
@@ -195,10 +195,13 @@ class Team:
     def _hire(self, workers: int) -> None:
         with self._hiring:
             for member in range(len(self._threads), workers):
-                self._bells[member].acquire()
+                self._bells[member].acquire(blocking=False)
                 name = f"chainrule-{member + 1}"
                 thread = threading.Thread(target=self._work, args=(member, stay.entry), name=name, daemon=True)
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError:  # the system gives no more threads: those that there are do the work
+                    return
                 self._threads.append(thread)
 
     def _work(self, member: int, stay: Callable[[int, int], None]) -> None:
