@@ -18,7 +18,7 @@ if str(ROOT) not in sys.path:
 from docs.generate import maths, notebooks, pages  # noqa: E402
 
 log = logging.getLogger("mkdocs.hooks.chainrule")
-FENCE = re.compile(r"^( *)```python\n(.*?)^\1```$", re.M | re.S)
+FENCE = re.compile(r"(?<!: not run -->\n)^( *)```python\n(.*?)^\1```$", re.M | re.S)
 PICTURE = re.compile(r'^<div class="picture".*</div>$', re.M)
 pictures: dict[str, str] = {}  # set aside while Markdown is read: they are long
 _count = itertools.count()
@@ -37,7 +37,10 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Every ```python block runs, one after the other in one session; what it prints stands under it."""
+    """Every ```python block runs, one after the other in one session; what it prints stands under it.
+
+    A comment `<!-- needs ...: not run -->` above a block makes an exception.
+    """
     if page.file.src_uri == "equations.md":
         markdown = pages.linked(markdown)
     session = re.sub(r"\W", "_", page.file.src_uri)
