@@ -164,7 +164,7 @@ def test_a_deep_network_opens_folded_and_its_layout_grows_with_its_size():
     assert len(v.graph) >= 10_000
     start = time.process_time()
     text = v.html()
-    assert time.process_time() - start < 20  # seconds; a quarter of one as measured
+    assert time.process_time() - start < 20  # seconds; two as measured, on a machine that is not alone
     assert text.count('<details class="cr-group" data-w=') == 401 and " open>" not in text
     assert not v.graph.numbers
 

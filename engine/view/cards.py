@@ -39,7 +39,8 @@ class Card:
 def card(v: Vertex, graph: Graph) -> Card:
     """All that a drawing says of a vertex."""
     params = "" if v.node is None else ", ".join(f"{k}={_short(x)}" for k, x in v.node.params.items() if x is not None)
-    value = brief(v.value) if v.value is not None else ("not kept: no vjp reads it" if graph.numbers else "")
+    value = brief(v.value) if v.value is not None else "not kept: no vjp reads it"
+    value = value if graph.numbers else ""
     gradient = brief(v.gradient) if v.gradient is not None else ""
     wanted = [e for e in v.inputs if e.source.kind != "data"]
     rules = tuple((e, rule(e)) for e in wanted)
