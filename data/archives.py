@@ -2,7 +2,7 @@
 
 Whoever made an archive chose the names in it. A member called `../../.bashrc` or `/etc/passwd`, or a link that points
 out of the folder and is then written through, would let a data set put files anywhere. Here such an archive is refused
-as a whole, at its first such member; only plain files come out, and only so many bytes of them.
+at its first such member, whatever follows; only plain files come out, and only so many bytes of them.
 """
 
 from __future__ import annotations

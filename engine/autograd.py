@@ -45,8 +45,9 @@ def is_grad_enabled() -> bool:
 
 
 @contextmanager
-def _switched(bit: int, on: bool) -> Iterator[None]:
-    token = _mode.set(mode() | bit if on else mode() & ~bit)
+def _switched(bit: int, on: bool, without: int = 0) -> Iterator[None]:
+    now = mode() & ~without
+    token = _mode.set(now | bit if on else now & ~bit)
     try:
         yield
     finally:
@@ -179,7 +180,8 @@ def _walk(
     push, pop, pushpop = heapq.heappush, heapq.heappop, heapq.heappushpop
     ahead: Node | None = None  # waits outside of the heap: in a chain nothing else does
     arriving: Iterable[tuple[Any, Any]] = [(t.node or t, g) for t, g in roots if t.requires_grad]
-    with _switched(RECORDING, create_graph), roots[0][0].backend.active() if roots else nullcontext():
+    # backward goes in the precision of the forward pass, wherever it is called
+    with _switched(RECORDING, create_graph, AUTOCAST), roots[0][0].backend.active() if roots else nullcontext():
         anomaly = mode() & ANOMALY
         while True:
             for receiver, x_bar in arriving:

@@ -78,8 +78,9 @@ class Trainer:
         self._resume = self._prepared = None
 
     def warmup(self, batch_size: int = 32, verbose: int | str = "auto") -> None:
-        """Compile what the first step would, by taking one on zeros with a copy of the model: so that timings, and the
-        first batch, don't wait for it. What was compiled once is kept on disk. Says how long it took, unless verbose=0.
+        """Compile what the first step needs but the loss, by taking one on zeros with a copy of the model: so that
+        timings, and the first batch, don't wait for it. What was compiled once is kept on disk. Says how long it took,
+        unless verbose=0.
         """
         self._compiled("warmup")
         shapes = self.input_shapes

@@ -118,6 +118,12 @@ def test_a_convolution_and_one_neuron_too():
     assert r"\frac{\partial J}{\partial w}" in d.latex()
 
 
+def test_data_has_the_name_that_it_is_given():
+    a, w = engine.tensor([[1.0, 2.0]]), engine.tensor([[0.3, 0.1]], requires_grad=True)
+    text = explain((a * w).sum(), wrt=w, names={"a": a, "w": w}).latex()
+    assert r"a \odot w" in text and r"y \odot w" not in text
+
+
 def test_names_are_letters_and_never_commands():
     v = engine.tensor([0.3, 0.4], dtype="float64").requires_grad_()
     d = explain(engine.sum(v * v), wrt=v, names={r"\input{/etc/passwd}<script>": v})

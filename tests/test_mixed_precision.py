@@ -44,6 +44,16 @@ def test_every_product_asks_for_half():
     assert {"matrix_product", "linear", "conv2d", "attention", "lstm"} <= set(HALF)
 
 
+def test_backward_goes_as_the_forward_pass_was_recorded():
+    """A fused op's composition, too, meets no autocast that came later."""
+    x, w, b = (engine.tensor(drawn(*shape), requires_grad=True) for shape in ((3, 4), (4, 5), (5,)))
+    y, g = ops.linear_relu(x, w, b), drawn(3, 5, seed=1)
+    expected = engine.grad(y, w, g, create_graph=True, retain_graph=True)
+    with autocast("float16"):
+        got = engine.grad(y, w, g, create_graph=True)
+    np.testing.assert_array_equal(got.numpy(), expected.numpy())
+
+
 def test_outside_of_a_block_and_where_it_is_switched_off_nothing_is_cast():
     x, w = engine.tensor(drawn(3, 4)), engine.tensor(drawn(4, 2))
     with autocast("float16"):

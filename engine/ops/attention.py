@@ -215,7 +215,8 @@ def attention(
 
     Head a of h uses the keys and values a g // h of g: with g = h each has its own, with g = 1 all share one.
 
-    mask    truth values that broadcast to (N,h,T,S): True where a key takes part
+    mask    truth values that broadcast to (N,h,T,S): True where a key takes part. What is masked is multiplied by 0, so
+            it must be finite
     bias    β, floats that broadcast to (N,h,T,S). Where it wants a gradient, backward writes all weights out
     causal  query t sees keys s <= t + S − T: the last query sees all, as when keys of earlier ones are kept
     scale   λ, by default 1/√d

@@ -72,8 +72,13 @@ def explain(loss: Tensor, wrt: Tensor, *, names: Mapping[str, Tensor] | None = N
     goal = graph.find(wrt)
     if goal.gradient is None:
         raise GradientError(f"explain: the loss does not depend on this tensor of shape {wrt.shape}")
-    named = {graph.find(t).number: name for name, t in (names or {}).items() if t.requires_grad}
+    named = {v.number: name for name, t in (names or {}).items() for v in _shown_as(graph, t)}
     return _Writer(graph, goal, Notation(graph, named)).write()
+
+
+def _shown_as(graph: Graph, t: Tensor) -> list[Vertex]:
+    """A tensor's vertices: one, but for data, which stands at each place where it is used."""
+    return [graph.find(t)] if t.requires_grad else [v for v in graph.vertices if v.value is t.data]
 
 
 class _Writer:
