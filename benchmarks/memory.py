@@ -9,15 +9,13 @@ A step is forward and backward of multi-head attention, x (N,T,hd) -> (N,T,hd), 
     torch-explicit   the same, with the softmax written out: it keeps a T x T matrix of each head
 
 Each runs in a process of its own, first with 8 words, so that all code is loaded and nothing else grows later. What is
-told is the peak of the resident memory (ru_maxrss) in the long step, less what was resident before it.
+told is the peak of the resident memory (VmHWM of Linux) in the long step, less what was resident before it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -68,14 +66,16 @@ def measure(name: str, batch: int, length: int) -> int:
         [rng.standard_normal((batch, T, HEADS * DEPTH), np.float32) for _ in range(2)] for T in (SHORT, length)
     )
     step(*small)
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak: a compiler may have been at work
     before = resident()
     step(*large)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    return resident("VmHWM") - before
 
 
-def resident() -> int:
-    """Bytes of this process in memory now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def resident(what: str = "VmRSS") -> int:
+    """Bytes of this process in memory now; at the peak ("VmHWM")."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{what}:"))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
