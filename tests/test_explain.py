@@ -10,6 +10,7 @@ from latex2mathml.converter import convert
 from matplotlib.mathtext import MathTextParser
 
 import engine
+from engine.errors import ArgumentError
 from engine.parameter import Parameter
 from engine.view import explain
 from engine.view.derivation import Line, Numbers, Product, Symbol
@@ -136,3 +137,20 @@ def test_what_cannot_be_explained_says_so():
         explain(v * v, wrt=v)
     with pytest.raises(engine.ArgumentError, match="is not in this graph"):
         explain(engine.sum(v * v), wrt=engine.tensor([1.0], requires_grad=True))
+
+
+def test_a_name_with_an_index_gets_another():
+    """v_{1} of three axes, in a sum: {v_{1}}_{n,t,d}."""
+    rng = np.random.default_rng(0)
+    x, w, b = (engine.tensor(rng.standard_normal(s), requires_grad=True) for s in ((2, 3, 4), (4, 5), (5,)))
+    derivation = explain(engine.mean(engine.linear(x * x * x, w, b) ** 2), wrt=w, names={"w": w})
+    assert "{v_{2}}_{" in str(derivation) and derivation.check() and derivation.title == "d loss / d w"
+    assert repr(derivation).startswith("<derivation of d loss / d w, ")
+    for line in derivation.lines:
+        typesets(line.latex())
+
+
+def test_the_weight_is_a_tensor():
+    x = engine.tensor([1.0], requires_grad=True)
+    with pytest.raises(ArgumentError, match="explain: wrt is a tensor that the loss depends on, not a str"):
+        explain(engine.sum(x * x), wrt="x")

@@ -4,7 +4,7 @@ from engine.view import explain, sabotage, trace, view
 view(loss)                       # in a notebook; view(loss).save("graph.html") elsewhere
 explain(loss, wrt=w)             # the chain rule from the loss to w, step by step
 with sabotage("softmax"): ...    # a planted error, to watch the gradient check catch it
-    with trace() as t: ...           # each op with its time and memory; t draws a timeline
+with trace() as t: ...           # each op with its time and memory; t draws a timeline
 """
 
 from ..planted import sabotage

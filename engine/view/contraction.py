@@ -72,7 +72,8 @@ class Contraction:
 
 
 def _indexed(name: str, axes: Sequence[str]) -> str:
-    return f"{name}_{{{','.join(axes)}}}" if axes else name
+    whole = f"{{{name}}}" if "_" in name else name  # LaTeX takes no second subscript
+    return f"{whole}_{{{','.join(axes)}}}" if axes else name
 
 
 @lru_cache(maxsize=4096)

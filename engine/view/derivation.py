@@ -333,7 +333,7 @@ class Derivation:
         return "\n\n".join(blocks)
 
     def check(self, tolerance: float = 1e-9) -> bool:
-        """Does each term come to the same as the one before it?"""
+        """Does each term come to the same as the one before it? Of a float32 graph to some 1e-6: pass that."""
         return all(error <= tolerance for line in self.lines for error in line.errors())
 
     def _repr_html_(self) -> str:
@@ -348,6 +348,9 @@ class Derivation:
 
     def __str__(self) -> str:
         return self.latex()
+
+    def __repr__(self) -> str:
+        return f"<derivation of {self.title}, {len(self.lines)} lines: .latex(), .check(), .value>"
 
 
 # ------------------------------------------------------------------------------------------------ words

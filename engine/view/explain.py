@@ -64,6 +64,8 @@ def explain(loss: Tensor, wrt: Tensor, *, names: Mapping[str, Tensor] | None = N
     Raises GradientError where the graph was freed or the loss doesn't depend on `wrt`, ArgumentError where the loss is
     not one number.
     """
+    if not isinstance(wrt, Tensor):
+        raise ArgumentError(f"explain: wrt is a tensor that the loss depends on, not a {type(wrt).__name__}")
     if loss.size != 1:
         raise ArgumentError(
             f"explain: the loss has shape {loss.shape}; a derivation starts from one number: loss.mean()"
@@ -73,7 +75,7 @@ def explain(loss: Tensor, wrt: Tensor, *, names: Mapping[str, Tensor] | None = N
     if goal.gradient is None:
         raise GradientError(f"explain: the loss does not depend on this tensor of shape {wrt.shape}")
     named = {v.number: name for name, t in (names or {}).items() for v in _shown_as(graph, t)}
-    return _Writer(graph, goal, Notation(graph, named)).write()
+    return _Writer(graph, goal, Notation(graph, named)).write(named.get(goal.number, goal.title))
 
 
 def _shown_as(graph: Graph, t: Tensor) -> list[Vertex]:
@@ -88,9 +90,8 @@ class _Writer:
         self.closed: dict[Vertex, Term] = {}  # of each vertex done, its cotangent in terms of the one before it
         self.on_path = self._between()
 
-    def write(self) -> Derivation:
-        title = f"d loss / d {self.goal.title}"
-        d = Derivation(title)
+    def write(self, called: str) -> Derivation:
+        d = Derivation(f"d loss / d {called}")
         d.parts.append(("Forward: what is computed", [self._forward(v) for v in self.on_path]))
         chain = self._chain()
         if chain is not None:

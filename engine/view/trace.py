@@ -106,6 +106,9 @@ class Trace:
             )
         return "\n".join([*lines, f"{len(self.leaves())} calls, {1e3 * total:.3f} ms in ops"])
 
+    def __repr__(self) -> str:
+        return f"<trace of {len(self.leaves())} calls: print it, .html(), .svg(), .save(path)>"
+
     # -------------------------------------------------------------------------------------------- pictures
     def svg(self, width: float = 960.0) -> str:
         """A timeline: time runs to the right, an op that is made of others stands above them."""
