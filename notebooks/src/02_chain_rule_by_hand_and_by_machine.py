@@ -164,8 +164,8 @@ except GradientError as problem:
 # $$\delta_l = \frac{\partial z_l}{\partial W_l} a_{l-1}^\top + \frac{\partial z_l}{\partial b_l}$$
 #
 # Put in what the factors are: $\partial z_l / \partial W_l$ is $a_{l-1}$, and $\partial z_l / \partial b_l$ is 1. So the
-# "error" of each hidden neuron would be $|a_{l-1}|^2 + 1$. Where is the truth $y_0$ in that? Nowhere: this network would learn
-# the same, whatever it was told.
+# "error" of each hidden neuron would be $|a_{l-1}|^2 + 1$. Where is the truth $y_0$ in that? Nowhere: whatever the network was told,
+# this "error" would be the same.
 
 
 # %%
@@ -189,7 +189,7 @@ print(gradcheck(claimed("e18_as_printed", e18_as_printed), start, order=1, slope
 #
 # With the squared error of **E19** this would be right. Here the derivative of the logarithm brings a factor
 # $1 / (y (1 - y))$, and $\partial y / \partial z = y (1 - y)$ cancels it. **Predict:** is the printed gradient too large or
-# too small, and by how much at most?
+# too small, and by what factor at least?
 
 
 # %%
@@ -257,8 +257,9 @@ pictures.lines(None, {"mended": descend(mended), "E3 as printed": descend(e3_as_
                title="Gradient descent, with three gradients", x_label="step", y_label="cost J", log="y")  # fmt: skip
 
 # %% [markdown]
-# All three go down at first, E3's even fastest: in each of them the last layer's half is right. Only much later do the wrong
-# ones stop, far above the right one. A falling loss is no proof of a right gradient. That is why Chain Rule checks each op.
+# E18's goes up for a few steps, but then all three fall, and for a while E3's is the lowest: in each of them the last layer's half
+# is right. Then the wrong ones stop, far above where the right one goes. A falling loss is no proof of a right gradient. That is why
+# Chain Rule checks each op.
 #
 # ## Exercises
 #

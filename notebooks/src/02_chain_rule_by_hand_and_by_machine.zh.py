@@ -150,7 +150,7 @@ except GradientError as problem:
 #
 # $$\delta_l = \frac{\partial z_l}{\partial W_l} a_{l-1}^\top + \frac{\partial z_l}{\partial b_l}$$
 #
-# 把各个因子代进去：$\partial z_l / \partial W_l$ 是 $a_{l-1}$，$\partial z_l / \partial b_l$ 是 1。于是每个隐藏神经元的“误差”都成了 $|a_{l-1}|^2 + 1$。真实值 $y_0$ 在哪里？根本没有出现。这样的网络，不管告诉它什么答案，学到的都一样。
+# 把各个因子代进去：$\partial z_l / \partial W_l$ 是 $a_{l-1}$，$\partial z_l / \partial b_l$ 是 1。于是每个隐藏神经元的“误差”都成了 $|a_{l-1}|^2 + 1$。真实值 $y_0$ 在哪里？根本没有出现。不管告诉网络什么答案，这个“误差”都一样。
 
 # %%
 def e18_as_printed(W1, b1, W2, b2):
@@ -234,7 +234,7 @@ pictures.lines(None, {"mended": descend(mended), "E3 as printed": descend(e3_as_
                title="Gradient descent, with three gradients", x_label="step", y_label="cost J", log="y")  # fmt: skip
 
 # %% [markdown]
-# 起初三条线都在下降，E3 甚至最快：因为它们在最后一层的那一半都是对的。过了很久，错的两条才停住，远远高于对的那条。损失在下降，并不能证明梯度是对的。所以 Chain Rule 要对每个运算做梯度检验。
+# E18 先上升几步，随后三条线都在下降，有一段时间 E3 甚至最低：因为它们在最后一层的那一半都是对的。之后错的两条停住了，远远高于对的那条。损失在下降，并不能证明梯度是对的。所以 Chain Rule 要对每个运算做梯度检验。
 #
 # ## 练习
 #

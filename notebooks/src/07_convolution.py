@@ -2,10 +2,11 @@
 # # 7 · Convolution, from a loop to a micro-kernel
 #
 # **The question.** A convolution is seven nested loops around one multiplication. Why do the seven loops, as written, take
-# thousands of times longer than what runs when you call `conv2d`?
+# hundreds of thousands of times longer than what runs when you call `conv2d`?
 #
-# **The idea.** The arithmetic is the same in every version. What changes is how often a number has to be fetched: the fast
-# kernel keeps a small tile of results in the processor's registers and uses each number it fetches many times.
+# **The idea.** The arithmetic is the same in every version. The loops lose most of their time to Python, which interprets each step
+# anew. Between the others, what changes is how often a number has to be fetched: the fast kernel
+# keeps a small tile of results in the processor's registers and uses each number it fetches many times.
 
 # %%
 import timeit
@@ -151,8 +152,8 @@ print(engine.check_op("conv2d"))
 #
 # <details><summary>Answers</summary>
 #
-# 1. 32 · 24 · 24 · 32 · 9 · 32 = 170 million; each of the 692,224 numbers is used 246 times. A kernel that used each once would
-#    only wait for memory.
+# 1. 32 · 24 · 24 · 32 · 9 · 32 = 170 million; each of the 692,224 numbers is used 245 times, on average. A kernel that used each
+#    once would only wait for memory.
 # 2. A dense layer (E1), applied to each pixel on its own.
 # 3. Fewer sums for each number that is fetched and for each tile that is written: the rate falls.
 # </details>

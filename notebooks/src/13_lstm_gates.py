@@ -84,8 +84,8 @@ pictures.heat(seen["cell"][:, order].T, columns=spoken, signed=True, title="The 
 pictures.heat(seen["forget"][:, order].T, columns=spoken, limits=(0, 1), title="The forget gates (dark: keep)", y_label="cell", ax=right)
 
 # %% [markdown]
-# Follow a row from left to right: many cells wait at nearly 0 until one word moves them, and then *hold* the colour to the end. That is the memory that
-# the simple network lacked. And the gates? Averaged over all cells:
+# Follow a row from left to right: many cells wait at nearly 0 until "dull" moves them, and then *hold* their colour over five words that say nothing,
+# until "brilliant" begins to wipe it out. That is the memory that the simple network lacked. And the gates? Averaged over all cells:
 
 # %%
 pictures.lines(spoken, {name: seen[name].mean(1) for name in ("forget", "input", "output")}, marker="o",
