@@ -46,9 +46,9 @@ def train(
     device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
     seed: Annotated[int, typer.Option(min=0, help="Of initial values and of the data's order.")] = 1,
     data: Annotated[str | None, typer.Option(help="Folder with the data [$CHAINRULE_DATA, cache, network].")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for checkpoint and pictures [runs/NETWORK].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for checkpoint and pictures \\[runs/NETWORK].")] = None,
     recipe: Annotated[Recipe, typer.Option(help="MNIST: as the documents have it, or better.")] = Recipe.listing,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Samples a step [by network].")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Samples a step \\[by network].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Texts: go on from the checkpoint.")] = False,
 ) -> None:
     """Train a network on digits, reviews, phrases or plays; writes checkpoint, history, result and pictures."""

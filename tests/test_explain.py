@@ -119,6 +119,12 @@ def test_a_convolution_and_one_neuron_too():
     assert r"\frac{\partial J}{\partial w}" in d.latex()
 
 
+def test_a_float32_graph_agrees_as_nearly_as_it_can():
+    w = engine.tensor([[0.3, 0.1]], dtype="float32", requires_grad=True)
+    derivation = explain(engine.mean(engine.sigmoid(w * 3.0) ** 2), wrt=w)
+    assert derivation.check() and not derivation.check(1e-12)
+
+
 def test_data_has_the_name_that_it_is_given():
     a, w = engine.tensor([[1.0, 2.0]]), engine.tensor([[0.3, 0.1]], requires_grad=True)
     text = explain((a * w).sum(), wrt=w, names={"a": a, "w": w}).latex()

@@ -314,9 +314,11 @@ class Derivation:
 
     parts: (heading, lines)
     value: what the last line comes to, in the layout of the tensor that was asked for
+    dtype: of the loss, which says how nearly the lines' numbers can agree
     """
 
     title: str
+    dtype: str = "float64"
     parts: list[tuple[str, list[Line]]] = field(default_factory=list)
     value: Any = None
 
@@ -332,8 +334,10 @@ class Derivation:
             blocks += [rf"\begin{{aligned}} {line.rows()} \end{{aligned}}" for line in lines]
         return "\n\n".join(blocks)
 
-    def check(self, tolerance: float = 1e-9) -> bool:
-        """Does each term come to the same as the one before it? Of a float32 graph to some 1e-6: pass that."""
+    def check(self, tolerance: float | None = None) -> bool:
+        """Does each term come to the same as the one before it? By default as nearly as the graph's dtype can say."""
+        if tolerance is None:
+            tolerance = 1e-9 if self.dtype == "float64" else 1e-5
         return all(error <= tolerance for line in self.lines for error in line.errors())
 
     def _repr_html_(self) -> str:

@@ -58,8 +58,8 @@ def explain(loss: Tensor, wrt: Tensor, *, names: Mapping[str, Tensor] | None = N
     """The derivation of d(loss)/d(wrt), in symbols first and then in numbers.
 
     loss: one number, whose graph is still there (before backward, or kept). wrt: a leaf that it depends on. names:
-    {"x": x}, for tensors that shall keep a name of their own. Each line's terms are equal, in float64, which `.check()`
-    computes; `.value` is what the last line comes to and equals what backward gives.
+    {"x": x}, for tensors that shall keep a name of their own. Each line's terms are equal, as nearly as the dtype allows,
+    which `.check()` computes; `.value` is what the last line comes to and equals what backward gives.
 
     Raises GradientError where the graph was freed or the loss doesn't depend on `wrt`, ArgumentError where the loss is
     not one number.
@@ -91,7 +91,7 @@ class _Writer:
         self.on_path = self._between()
 
     def write(self, called: str) -> Derivation:
-        d = Derivation(f"d loss / d {called}")
+        d = Derivation(f"d loss / d {called}", str(np.asarray(self.graph.root.value).dtype))
         d.parts.append(("Forward: what is computed", [self._forward(v) for v in self.on_path]))
         chain = self._chain()
         if chain is not None:
