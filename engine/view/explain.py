@@ -58,8 +58,8 @@ def explain(loss: Tensor, wrt: Tensor, *, names: Mapping[str, Tensor] | None = N
     """The derivation of d(loss)/d(wrt), in symbols first and then in numbers.
 
     loss: one number, whose graph is still there (before backward, or kept). wrt: a leaf that it depends on. names:
-    {"x": x}, for tensors that shall keep a name of their own. Each line's terms are equal, as nearly as the dtype allows,
-    which `.check()` computes; `.value` is what the last line comes to and equals what backward gives.
+    {"x": x}, for tensors that shall keep a name of their own. Each line's terms are equal, as nearly as the dtype
+    allows, which `.check()` computes; `.value` is what the last line comes to and equals what backward gives.
 
     Raises GradientError where the graph was freed or the loss doesn't depend on `wrt`, ArgumentError where the loss is
     not one number.
@@ -137,8 +137,10 @@ class _Writer:
     def _called(self, v: Vertex) -> Term | None:
         """The op by its name."""
         values, op = input_values(v), v.node.op  # type: ignore[union-attr]
-        if values is None:
-            return None
+        if values is None:  # of what no derivative needs the tape keeps no values
+            names = {e.slot: self.name[e.source] for e in v.inputs}
+            operands = tuple(names.get(k, r"\cdot") for k in range(len(v.node.inputs)))  # type: ignore[union-attr]
+            return Called(op.name, operands, lambda: self.notation.shown(v.value))
 
         def compute() -> Any:
             with no_grad():
