@@ -22,9 +22,9 @@ function seen() {
 }
 
 function typeset() {  // formulas are put in where they can be seen
-  for (const f of canvas.querySelectorAll(".cr-f:empty"))
-    if (own(f) && formula.has(+f.dataset.f) && (f.offsetParent || f.closest(".cr-back")) && !f.closest("details:not([open])"))
-      f.append(formula.get(+f.dataset.f).content.cloneNode(true));
+  const open = [...canvas.querySelectorAll(".cr-f:empty")].filter((f) => !f.closest("details:not([open])"));
+  const shown = open.filter((f) => own(f) && formula.has(+f.dataset.f) && (f.offsetParent || f.closest(".cr-back")));
+  for (const f of shown) f.append(formula.get(+f.dataset.f).content.cloneNode(true));  // after all have been looked at
 }
 
 function draw() {
