@@ -35,8 +35,9 @@ def summary(model: Any) -> None:
     """Print the table."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=f"{type(model).__name__} '{model.name}'", title_justify="left")
+    table = Table(title=Text(f"{type(model).__name__} '{model.name}'"), title_justify="left")
     table.add_column("layer")
     table.add_column("output shape")
     for column in ("parameters", "FLOPs", "bytes"):
@@ -159,7 +160,8 @@ def _watched(model: Any, t: Trace, found: dict[int, tuple[int, int]]) -> Iterato
 
         return run
 
-    layers = [layer for layer in model.layers if "call" not in vars(layer)]
+    # each once, wherever it stands
+    layers = list({id(layer): layer for layer in model.layers if "call" not in vars(layer)}.values())
     for layer in layers:
         vars(layer)["call"] = noting(layer, layer.call)
     try:

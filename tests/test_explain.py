@@ -119,6 +119,12 @@ def test_a_convolution_and_one_neuron_too():
     assert r"\frac{\partial J}{\partial w}" in d.latex()
 
 
+def test_one_number_taken_out_of_many():
+    r = engine.tensor([[0.3], [0.1]], dtype="float64", requires_grad=True)
+    x = engine.tensor([[1.0, 2.0]], dtype="float64")
+    assert np.array_equal(explain((x @ r)[0, 0], wrt=r).value, [[1.0], [2.0]])
+
+
 def test_a_float32_graph_agrees_as_nearly_as_it_can():
     w = engine.tensor([[0.3, 0.1]], dtype="float32", requires_grad=True)
     derivation = explain(engine.mean(engine.sigmoid(w * 3.0) ** 2), wrt=w)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.view import view
-from layers import LSTM, Conv2D, Dense, Flatten, Input, LayerNormalization
+from layers import LSTM, Activation, Conv2D, Dense, Flatten, Input, LayerNormalization
 from models import Model, Sequential
 from models.summary import rows
 
@@ -41,3 +41,11 @@ def test_measuring_leaves_a_model_as_it_was():
     rows(model)
     assert set(vars(model.layers[0])) == keys
     np.testing.assert_array_equal(model.predict(np.ones((1, 3)), verbose=0), before)
+
+
+def test_a_layer_that_is_used_twice_and_a_name_with_brackets_are_counted_too(capsys):
+    twice = Dense(3, input_shape=(3,))
+    model = Sequential([twice, Activation("relu"), twice, Dense(3)], name="[/red]<b>")
+    for _ in range(2):
+        model.summary()
+    assert "[/red]<b>" in capsys.readouterr().out and not any("call" in vars(layer) for layer in model.layers)

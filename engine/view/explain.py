@@ -324,7 +324,7 @@ class _Writer:
 def pull(edge: Edge, bar: Any) -> Any:
     """The op's own vjp along one edge, in the layout of the code."""
     node: Any = edge.target.node
-    cotangent = np.ascontiguousarray(bar, dtype=node.dtype)
+    cotangent = np.asarray(bar, dtype=node.dtype, order="C")  # one number keeps its shape ()
     pulled = node.op.pull(node, cotangent, False)[edge.slot]
     if pulled is None:
         return np.zeros(edge.source.shape)
