@@ -125,6 +125,25 @@ def test_one_number_taken_out_of_many():
     assert np.array_equal(explain((x @ r)[0, 0], wrt=r).value, [[1.0], [2.0]])
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda w: engine.mean(w + 1),
+        lambda w: engine.sum(engine.tanh(w) + 1),
+        lambda w: engine.mean(engine.relu(1 - w)),
+        lambda w: engine.sum(engine.sqrt(w * w + 1)),
+        lambda w: engine.mean(engine.layer_norm(w, engine.ones(3), engine.zeros(3))),
+        lambda w: engine.sum((w * 2)[0] ** 2),
+    ],
+)
+def test_what_the_tape_does_not_keep_is_named_without_its_value(f):
+    w = engine.tensor([[0.3, -0.1, 0.8], [0.5, 0.2, -0.4]], dtype="float64", requires_grad=True)
+    derivation = explain(f(w), wrt=w)
+    expected = engine.grad(f(w), w).numpy()
+    np.testing.assert_allclose(derivation.value, expected, rtol=1e-12, atol=1e-12)
+    assert derivation.check() and derivation.latex()
+
+
 def test_a_float32_graph_agrees_as_nearly_as_it_can():
     w = engine.tensor([[0.3, 0.1]], dtype="float32", requires_grad=True)
     derivation = explain(engine.mean(engine.sigmoid(w * 3.0) ** 2), wrt=w)

@@ -290,10 +290,11 @@ class Line:
     terms: list[Term]
 
     def errors(self) -> list[float]:
-        """How far each term is from the one before it, relative to the largest element (of 1e-6 at least)."""
-        values = [np.asarray(t.evaluate(), np.float64) for t in self.terms]
-        scale = max(float(np.abs(v).max(initial=0.0)) for v in values)
-        scale = max(scale, 1e-6)
+        """How far each term is from the one before it, relative to the largest element (of 1e-6 at least). Terms whose
+        value the tape did not keep are left out.
+        """
+        values = [np.asarray(x, np.float64) for t in self.terms if (x := t.evaluate()) is not None]
+        scale = max([float(np.abs(v).max(initial=0.0)) for v in values] + [1e-6])
         return [
             float(np.abs(a - b).max(initial=0.0)) / scale if a.shape == b.shape else np.inf
             for a, b in zip(values, values[1:], strict=False)

@@ -132,7 +132,8 @@ class _Writer:
     # -------------------------------------------------------------------------------------------- forward
     def _forward(self, v: Vertex) -> Line:
         made = self._made_of(v) or self._called(v)
-        return Line("", [self.symbol(v), *([] if made is None else [made]), Numbers(self.notation.shown(v.value))])
+        numbers = [] if v.value is None else [Numbers(self.notation.shown(v.value))]
+        return Line("", [self.symbol(v), *([] if made is None else [made]), *numbers])
 
     def _called(self, v: Vertex) -> Term | None:
         """The op by its name."""

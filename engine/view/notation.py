@@ -77,7 +77,9 @@ class Notation:
                 self.name[v] = rf"{{{name}}}_{{{letters[name]}}}"
 
     def shown(self, array: Any) -> Any:
-        """An array as the documents lay it out, float64."""
+        """An array as the documents lay it out, float64; None of what the tape did not keep."""
+        if array is None:
+            return None
         a = plain(array)
         if not self.columns or a.ndim == 0:
             return a
