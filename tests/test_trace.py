@@ -82,3 +82,14 @@ def test_the_work_of_a_convolution():
         y = engine.conv2d(x, w, stride=2)
     (event,) = t.leaves()
     assert event.flops == 2 * y.size * 3 * 3 * 3
+
+
+def test_parameters_by_position_are_parameters():
+    x, w = engine.ones((1, 6, 6, 2)), engine.ones((3, 3, 2, 4))
+    with trace() as t:
+        engine.max_pool2d(x, 2)
+        engine.conv2d(x, w, 2)
+    with trace() as u:
+        engine.max_pool2d(x, window=2)
+        engine.conv2d(x, w, stride=2)
+    assert [e.flops for e in t.events] == [e.flops for e in u.events] and all(e.flops for e in t.events)

@@ -198,6 +198,15 @@ def _release() -> None:
         setattr(kind, name, original)
 
 
+def _by_name(op: Any, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A call's inputs, and its parameters: those that came by position, too."""
+    n = len(getattr(op, "inputs", args))
+    if getattr(op, "variadic", False) or len(args) <= n:
+        return args, params
+    names = getattr(op, "defaults", None) or op.params
+    return args[:n], dict(zip(names, args[n:], strict=False)) | params
+
+
 def _timed(original: Callable[..., Any], phase: str) -> Callable[..., Any]:
     def run(op: Op, *args: Any, **params: Any) -> Any:
         found, around = _tracing.get(), _open.get()
@@ -214,6 +223,7 @@ def _timed(original: Callable[..., Any], phase: str) -> Callable[..., Any]:
         if type(y) is Sym:  # a formula is being traced, nothing is computed
             return y
         if phase == "forward":
+            args, params = _by_name(op, args, params)
             results = y if isinstance(y, (tuple, list)) else (y,)
             shapes, size = tuple(map(_shape, args)), sum(t.data.nbytes for t in results if isinstance(t, Tensor))
             shape = _shape(results[0]) or ()
