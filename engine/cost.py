@@ -56,26 +56,33 @@ class _Nest:
                 for axis, size in zip(axes, core, strict=False):
                     if isinstance(axis, ast.Name):
                         self.ranges.setdefault(axis.id, size)
-        self.result = prod(result)
+        axes = self.definition.axes
+        self.core = dict(zip(axes, result[len(result) - len(axes) :], strict=False))
+        self.batch = prod(result[: len(result) - len(axes)])
 
     def count(self) -> int:
-        return self.result * self._each(self.definition.body)
+        return self.batch * self._each(self.definition.body, self.core)
 
-    def _each(self, n: ast.expr) -> int:
-        """For one element of the result. Indices are not computed with."""
+    def _each(self, n: ast.expr, loops: Mapping[str, int]) -> int:
+        """Within these loops, letter -> length. A sum stands outside of those whose letters it does not use, as any
+        programmer would write it. Indices are not computed with.
+        """
+        once = prod(loops.values())
         match n:
             case ast.Call(func=ast.Name(id=name), args=[indices, body]) if name in REDUCTIONS:
                 letters = indices.elts if isinstance(indices, ast.Tuple) else [indices]
-                times = prod([self.ranges.get(i.id, 1) for i in letters if isinstance(i, ast.Name)])
-                return times * (self._each(body) + 1)
+                used = {m.id for m in ast.walk(body) if isinstance(m, ast.Name)}
+                inner = {k: size for k, size in loops.items() if k in used}
+                inner |= {i.id: self.ranges.get(i.id, 1) for i in letters if isinstance(i, ast.Name)}
+                return self._each(body, inner) + prod(inner.values())
             case ast.BinOp():
-                return 1 + self._each(n.left) + self._each(n.right)
+                return once + self._each(n.left, loops) + self._each(n.right, loops)
             case ast.UnaryOp():
-                return 1 + self._each(n.operand)
+                return once + self._each(n.operand, loops)
             case ast.Call(func=ast.Name(id="len")):
                 return 0
             case ast.Call(func=ast.Name(id="where"), args=[_, *arms]):
-                return max(map(self._each, arms))
+                return max(self._each(arm, loops) for arm in arms)
             case ast.Call():
-                return 1 + sum(map(self._each, n.args))
+                return once + sum(self._each(arg, loops) for arg in n.args)
         return 0

@@ -93,3 +93,7 @@ def test_parameters_by_position_are_parameters():
         engine.max_pool2d(x, window=2)
         engine.conv2d(x, w, stride=2)
     assert [e.flops for e in t.events] == [e.flops for e in u.events] and all(e.flops for e in t.events)
+
+
+def test_a_sum_that_all_elements_share_is_counted_once():
+    assert flops(OPS["softmax"], [(1, 1000)], (1, 1000), {"axis": -1}) == 4 * 1000  # exp, exp, sum, quotient
