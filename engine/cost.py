@@ -56,9 +56,9 @@ class _Nest:
                 for axis, size in zip(axes, core, strict=False):
                     if isinstance(axis, ast.Name):
                         self.ranges.setdefault(axis.id, size)
-        axes = self.definition.axes
-        self.core = dict(zip(axes, result[len(result) - len(axes) :], strict=False))
-        self.batch = prod(result[: len(result) - len(axes)])
+        leading = len(result) - len(self.definition.axes)
+        self.core = dict(zip(self.definition.axes, result[leading:], strict=False))
+        self.batch = prod(result[:leading])
 
     def count(self) -> int:
         return self.batch * self._each(self.definition.body, self.core)
@@ -67,14 +67,14 @@ class _Nest:
         """Within these loops, letter -> length. A sum stands outside of those whose letters it does not use, as any
         programmer would write it. Indices are not computed with.
         """
-        once = prod(loops.values())
+        once = prod(list(loops.values()))
         match n:
             case ast.Call(func=ast.Name(id=name), args=[indices, body]) if name in REDUCTIONS:
                 letters = indices.elts if isinstance(indices, ast.Tuple) else [indices]
                 used = {m.id for m in ast.walk(body) if isinstance(m, ast.Name)}
                 inner = {k: size for k, size in loops.items() if k in used}
                 inner |= {i.id: self.ranges.get(i.id, 1) for i in letters if isinstance(i, ast.Name)}
-                return self._each(body, inner) + prod(inner.values())
+                return self._each(body, inner) + prod(list(inner.values()))
             case ast.BinOp():
                 return once + self._each(n.left, loops) + self._each(n.right, loops)
             case ast.UnaryOp():
