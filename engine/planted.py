@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from .autograd import Node
+from .blocks import Blocks
 from .dtypes import PLANTED
 from .errors import ArgumentError
 from .record import OPS, Op
@@ -37,7 +38,7 @@ class Plant:
         return cotangents
 
 
-_here: ContextVar[tuple[Plant, ...]] = ContextVar("chainrule_planted", default=())
+_here: Blocks[Plant] = Blocks("chainrule_planted")
 _lock = threading.Lock()
 _count: dict[str, int] = {}  # of each op, the errors planted in it at the moment, by any thread
 
@@ -55,11 +56,11 @@ def planted(op: str, input: int | None = 0, *, order: int = 1, factor: float = 1
         if not _count.get(op):
             record.pull = _spoilt(record)  # type: ignore[method-assign]
         _count[op] = _count.get(op, 0) + 1
-    token = _here.set((*_here.get(), plant))
+    _here.begin(plant)
     try:
         yield plant
     finally:
-        _here.reset(token)
+        _here.end(plant)
         with _lock:
             _count[op] -= 1
             if not _count[op]:
@@ -67,11 +68,9 @@ def planted(op: str, input: int | None = 0, *, order: int = 1, factor: float = 1
 
 
 def _spoilt(record: Op) -> Any:
-    right = type(record).pull
-
     def wrong(node: Node, g: Any, create_graph: bool) -> Sequence[Any]:
-        cotangents = list(right(record, node, g, create_graph))
-        for plant in _here.get():
+        cotangents = list(type(record).pull(record, node, g, create_graph))  # as it is now: a trace may stand there
+        for plant in _here.around():
             if plant.op == record.name:
                 cotangents = plant.spoil(cotangents, create_graph)
         return cotangents
@@ -88,7 +87,7 @@ def sabotage(op: str, factor: float = 1.01) -> Any:
     training get worse. When the block ends, by an exception too, all is as before; other threads never see it. The
     block's value counts in `times` how often backward met the error.
 
-    Raises ArgumentError for an op that doesn't exist, or that has no vjp of its own.
+    Raises ArgumentError for an op that doesn't exist or has no vjp of its own, and for a factor that is no number.
     """
     if op not in OPS:
         raise ArgumentError(f"sabotage: there is no op '{op}'; engine.OPS lists them all")
@@ -96,4 +95,8 @@ def sabotage(op: str, factor: float = 1.01) -> Any:
         raise ArgumentError(f"sabotage: '{op}' has no derivative to be made wrong")
     if type(OPS[op]).pull is Op.pull:
         raise ArgumentError(f"sabotage: '{op}' is made of other ops and has no vjp of its own; sabotage one of those")
-    return planted(op, None, factor=factor)
+    if not isinstance(factor, Real):
+        raise ArgumentError(
+            f"sabotage: factor is a number such as 1.01, by which cotangents are multiplied, not {factor!r}"
+        )
+    return planted(op, None, factor=float(factor))

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import no_grad
+from ..blocks import Blocks
 from ..cost import flops
 from ..errors import ArgumentError
 from ..expr import Sym
@@ -147,7 +148,7 @@ class Trace:
 
 
 # ------------------------------------------------------------------------------------------------ recording
-_tracing: ContextVar[Trace | None] = ContextVar("chainrule_trace", default=None)
+_tracing: Blocks[Trace] = Blocks("chainrule_trace")
 BACKWARD = object()  # stands for an op whose vjp runs: what that calls is part of it
 _open: ContextVar[tuple[Any, ...]] = ContextVar("chainrule_trace_open", default=())
 _lock = threading.Lock()
@@ -164,11 +165,11 @@ def trace() -> Iterator[Trace]:
         _running += 1
         if _running == 1:
             _watch()
-    token = _tracing.set(found)
+    _tracing.begin(found)
     try:
         yield found
     finally:
-        _tracing.reset(token)
+        _tracing.end(found)
         with _lock:
             _running -= 1
             if not _running:
@@ -209,9 +210,9 @@ def _by_name(op: Any, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[tu
 
 def _timed(original: Callable[..., Any], phase: str) -> Callable[..., Any]:
     def run(op: Op, *args: Any, **params: Any) -> Any:
-        found, around = _tracing.get(), _open.get()
+        traces, around = _tracing.around(), _open.get()
         inside = around[-1] if around else None
-        if found is None or inside is op or inside is BACKWARD:  # a short way that goes on, or the steps of a vjp
+        if not traces or inside is op or inside is BACKWARD:  # a short way that goes on, or the steps of a vjp
             return original(op, *args, **params)
         token = _open.set((*around, op if phase == "forward" else BACKWARD))
         start = time.perf_counter()
@@ -230,6 +231,7 @@ def _timed(original: Callable[..., Any], phase: str) -> Callable[..., Any]:
         else:
             shapes, size, shape = (), sum(getattr(g, "nbytes", 0) for g in y if g is not None), args[0].shape
             params = {}
+        found = traces[-1]
         began = found.began
         found.events.append(
             Event(
