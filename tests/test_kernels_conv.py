@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, strategies as st
 
 from engine.errors import DTypeError, ShapeError
-from engine.kernels.cpu import conv_pooled, threads
+from engine.kernels.cpu import conv_pooled, threads, winograd
 from engine.kernels.cpu.conv import (
     conv2d,
     conv2d_backward,
@@ -228,6 +228,8 @@ LARGE = {
     "one large image": ((1, 120, 90, 8), (3, 3, 8, 20), ONE, ((1, 1), (1, 1)), (2, 2), 1),
     "groups": ((5, 30, 30, 12), (3, 3, 3, 24), ONE, ((1, 1), (1, 1)), ONE, 4),
     "depthwise": ((5, 30, 30, 24), (3, 3, 1, 24), ONE, ((1, 1), (1, 1)), ONE, 24),
+    "tiles": ((3, 15, 18, 32), (3, 3, 32, 48), ONE, ((1, 0), (2, 1)), ONE, 1),  # winograd.py's, as is the second layer
+    "deep tiles": ((2, 14, 14, 144), (3, 3, 144, 16), ONE, ((1, 1), (1, 1)), ONE, 1),
     "rows wider than a strip": ((2, 4, 500, 2), (2, 2, 2, 5), ONE, NONE, ONE, 1),
 }
 
@@ -310,6 +312,21 @@ def test_a_nan_passes_relu_and_stays_in_its_pixels():
     hit = np.zeros((7, 7), bool)
     hit[2:5, 2:5] = True
     assert np.isnan(y[0, hit]).all() and (y[0, ~hit] == 0).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 3e38])
+def test_what_is_not_finite_stays_in_its_pixels_in_tiles_too(bad):
+    """Sums of a tile's pixels may be no numbers where the convolution's own sums are."""
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(5, 12, 13, 16)).astype(np.float32), rng.normal(size=(3, 3, 16, 32)).astype(np.float32)
+    x[1, 4, 6, 3], x[3, 11, 12, 0] = bad, -bad
+    how = ONE, ((1, 1), (1, 1)), ONE, 1
+    assert winograd.fits(x.shape, w.shape, *how, 4)
+    with np.errstate(invalid="ignore", over="ignore"):
+        y, wanted = conv2d(x, w, None, *how), reference(x, w, None, *how, False)
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(wanted))
+    np.testing.assert_array_equal(np.isinf(y), np.isinf(wanted))
+    np.testing.assert_allclose(y, wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_errors_name_the_sides_and_the_remedy():

@@ -23,7 +23,8 @@ import numpy as np
 
 from engine.errors import DTypeError, ShapeError
 
-from . import conv_backward, conv_forward, conv_pooled
+from . import conv_backward, conv_forward, conv_pooled, winograd
+from .bias import rectified_gradient
 from .buffers import empty
 from .conv_parts import run_at
 from .geometry import Padding, Pair, Pool, out_side
@@ -141,8 +142,10 @@ def conv2d_max_pool(
 
     pool is (size, stride, padding, (H', W')), the windows on the convolution's output, which is not stored.
     """
-    if pool[0][0] * pool[0][1] < 256:  # else the number of a pixel needs more than a byte
-        return _forward(x, w, bias, stride, padding, dilation, groups, Pool(*pool), True)
+    windows, how = Pool(*pool), (stride, padding, dilation, groups)
+    in_tiles = winograd.fits(x.shape, w.shape, *how, x.itemsize)
+    if winograd.pools(windows) if in_tiles else pool[0][0] * pool[0][1] < 256:  # a byte numbers the pixels
+        return _forward(x, w, bias, *how, windows, True)
     return max_pool2d(conv2d(x, w, bias, stride, padding, dilation, groups, True), *pool)
 
 
@@ -171,7 +174,7 @@ def _forward(
     index = y if pool is None else empty(y.shape, np.uint8)
     panels, scratch = empty(plan.panels, x.dtype), empty(plan.scratch, x.dtype)
     run_at(plan.pack, address_of(w), address_of(panels))
-    run_at(plan.job, *map(address_of, (x, panels, start, y, index, scratch)))
+    run_at(plan.job, *map(address_of, (x, panels, start, y, index, scratch, w)))
     return y, index
 
 
@@ -241,6 +244,12 @@ def _backward(
     if not ENABLED or not g.size or not math.prod(x_shape) or not math.prod(w_shape):
         return _plain_backward(g, y, index, x, w, x_shape, w_shape, how, pool, needs)
     g, x, w = np.ascontiguousarray(g), np.ascontiguousarray(x), np.ascontiguousarray(w)
+    if needs[0] and pool is None and (turned := _turned(w, g.shape, how)) is not None:
+        passed, rest = g if y is None else rectified_gradient(g, y)[0], (False, *needs[1:])
+        dw, db = (
+            _backward(op, passed, None, None, x, w, x_shape, w_shape, how, None, rest)[1:] if any(rest) else (None,) * 2
+        )
+        return conv2d(passed, *turned), dw, db
     if pool is not None and y is not None and conv_pooled.fits(x_shape, w_shape, how, pool, g.itemsize):
         return _pooled_backward(g, y, index, x, w, how, pool, needs)
     y, index = (np.ascontiguousarray(g if a is None else a) for a in (y, index))
@@ -253,6 +262,18 @@ def _backward(
     arrays = g, y, index, x, panels, dx, dw, db, scratch
     run_at(plan.job, *(0 if a is None else address_of(a) for a in arrays))
     return dx, _added(dw), _added(db)
+
+
+def _turned(w: Array, g_shape: tuple[int, ...], how: conv_pooled.How) -> Any:
+    """What to convolve g with, and how, to get the input gradient; None where winograd.py can't."""
+    (stride, padding, dilation, groups), (kh, kw, C, F) = how, w.shape
+    (top, bottom), (left, right) = padding
+    border = (kh - 1 - top, kh - 1 - bottom), (kw - 1 - left, kw - 1 - right)
+    if min(map(min, border)) < 0 or not winograd.fits(
+        g_shape, (kh, kw, F, C), stride, border, dilation, groups, w.itemsize
+    ):
+        return None
+    return np.ascontiguousarray(w[::-1, ::-1].swapaxes(2, 3)), None, stride, border, dilation, groups  # (kh,kw,F,C)
 
 
 def _pooled_backward(

@@ -14,7 +14,7 @@ import struct
 
 import numpy as np
 
-from . import geometry as at
+from . import geometry as at, winograd
 from .conv_parts import WORTH, Plan, pack_job, strip_at, words
 from .geometry import Geometry, Padding, Pair, Pool, geometry
 from .jit import Kernel, kernel, number_at, real_at, view
@@ -25,7 +25,7 @@ from .threads import job
 STRIPS = 192, 16  # pixels of a strip, whose input and output stay in the second cache; strips at least
 MAX_PARTS = 64
 
-X, PANELS, START, Y, INDEX, SCRATCH, SCRATCH_STEP, PARTS, FLOOR, POOLED, PIXELS, TAPS, ROWS, POOL = range(14)
+X, PANELS, START, Y, INDEX, SCRATCH, FILTERS, SCRATCH_STEP, PARTS, FLOOR, POOLED, PIXELS, TAPS, ROWS, POOL = range(15)
 NUMBERS = POOL + PLACE
 
 
@@ -78,7 +78,9 @@ def plan(
     relu: bool,
     size: int,
 ) -> Plan:
-    """The job takes the addresses of x, packed filters, bias, y, index and scratch. Raises ShapeError."""
+    """The job takes the addresses of x, packed filters, bias, y, index, scratch and w. Raises ShapeError."""
+    if winograd.fits(x_shape, w_shape, stride, padding, dilation, groups, size):
+        return winograd.plan(x_shape, w_shape, padding, pool, relu)
     where = geometry(x_shape, w_shape, stride, padding, dilation, groups, pool, size, *STRIPS)
     pack, panels = pack_job(w_shape, groups, False, size)
     parts = max(1, min(where.strips, MAX_PARTS, where.work // WORTH))
