@@ -23,7 +23,7 @@ from .expr import ATOMS, Sym, expand, lift, make, number, rewrite, topological, 
 
 
 def _straight_line(
-    outs: Sequence[Sym], target: str, literal: Callable[[Any], str], variable: Callable[[str], str] = str
+    outs: Sequence[Sym], target: str, literal: Callable[[Any], str]
 ) -> tuple[list[tuple[str, str, bool]], list[str]]:
     """A temporary for every node used more than once: [(name, text, is boolean)], and the texts of outs."""
     outs = expand(outs, target)
@@ -39,7 +39,7 @@ def _straight_line(
     lines: list[tuple[str, str, bool]] = []
     for e in order:
         if e.name == "var":
-            text[e] = variable(e.args[0])
+            text[e] = _variable(e.args[0])
         elif e.name == "const":
             text[e] = literal(e.args[0])
         else:
@@ -51,6 +51,11 @@ def _straight_line(
             else:
                 text[e] = f"({s})"
     return lines, [text[e] for e in outs]
+
+
+def _variable(name: str) -> str:
+    """An input in generated code, where no temporary, constant or module has its name."""
+    return f"x_{name}"
 
 
 def numpy_source(inputs: Sequence[str], outs: Sequence[Sym]) -> str:
@@ -69,7 +74,7 @@ def numpy_source(inputs: Sequence[str], outs: Sequence[Sym]) -> str:
     lines, results = _straight_line(outs, "numpy", literal)
     made = "".join(f"    {name} = {value}\n" for value, name in constants.items())
     body = "".join(f"        {t} = {s}\n" for t, s, _ in lines)
-    head = f"def bind(T):\n{made}    def formula({', '.join(inputs)}):\n"
+    head = f"def bind(T):\n{made}    def formula({', '.join(map(_variable, inputs))}):\n"
     return f"{head}{body}        return {', '.join(results)}\n    return formula\n"
 
 
@@ -155,13 +160,13 @@ class Formula:
         outs = expand(self.outs, "mpmath")
         for e in topological(outs):
             if e.name == "var":
-                text[e] = e.args[0]
+                text[e] = _variable(e.args[0])
             elif e.name == "const":
                 v = e.args[0]
                 text[e] = repr(v) if isinstance(v, (bool, int)) else KNOWN.get(v, ("", f"mp.mpf({float(v)!r})"))[1]
             else:  # nested, not in lines: only the arm that is taken is computed
                 text[e] = f"({(ATOMS[e.name].mpmath or '').format(*(text[a] for a in e.args))})"
-        code = f"lambda {', '.join(self.inputs)}: {', '.join(text[o] for o in outs)}"
+        code = f"lambda {', '.join(map(_variable, self.inputs))}: {', '.join(text[o] for o in outs)}"
         return eval(code, {"mp": mp, "inf": mp.inf, "nan": mp.nan})  # type: ignore[no-any-return]
 
     def cuda(self) -> tuple[list[tuple[str, str, bool]], list[str]]:
@@ -174,7 +179,7 @@ class Formula:
                 return "T(NAN)"
             return "T(INFINITY)" if v == math.inf else "T(-INFINITY)" if v == -math.inf else f"T({v!r})"
 
-        return _straight_line(self.outs, "cuda", literal, lambda name: f"x_{name}")
+        return _straight_line(self.outs, "cuda", literal)
 
     def latex(self) -> str:
         return ", ".join(latex(e) for e in self.outs)
@@ -222,7 +227,7 @@ def latex(e: Sym, outer: int = -1) -> str:
     """LaTeX, in as few brackets as precedence allows."""
     if e.name == "var":
         n: str = e.args[0]
-        return GREEK.get(n, n if len(n) == 1 else rf"\mathrm{{{n}}}".replace("_", r"\_"))
+        return GREEK.get(n, n if len(n) == 1 and n != "_" else rf"\mathrm{{{n}}}".replace("_", r"\_"))
     if e.name == "const":
         return _latex_number(e.args[0], outer)
     base, times = _as_power(e)

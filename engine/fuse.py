@@ -144,14 +144,14 @@ def _arguments(name: str, signature: inspect.Signature) -> tuple[tuple[str, ...]
     """Names of the tensors, and the plain numbers with their defaults."""
     inputs, params = [], {}
     for p in signature.parameters.values():
-        if p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in ("g", "y"):
-            inputs.append(p.name)
-        elif p.kind is p.KEYWORD_ONLY:
-            params[p.name] = p.default
-        elif p.name in ("g", "y"):
+        if p.name in ("g", "y"):
             raise ArgumentError(
                 f"fuse: {name} has an argument '{p.name}', the name of a cotangent or result; rename it"
             )
+        if p.kind is p.POSITIONAL_OR_KEYWORD:
+            inputs.append(p.name)
+        elif p.kind is p.KEYWORD_ONLY:
+            params[p.name] = p.default
         else:
             raise ArgumentError(f"fuse: {name} takes '{p}'; give every input a name of its own")
     if not inputs:

@@ -86,11 +86,12 @@ class Report:
         head = f"gradient check of {self.name}: " + (
             "every derivative agrees" if self.agrees else "a derivative DIFFERS"
         )
-        facts = f"  {self.equation}\n  inputs {self.shapes} {self.params or ''}".rstrip()
-        return "\n".join([head, facts, *map(str, self.comparisons)])
+        equation = [f"  {self.equation}"] if self.equation else []  # a user's own function has none
+        facts = f"  inputs {self.shapes} {self.params or ''}".rstrip()
+        return "\n".join([head, *equation, facts, *map(str, self.comparisons)])
 
     def _repr_html_(self) -> str:
-        from html import escape
+        from .view.given import escape
 
         rows = "".join(
             f"<tr><td>{escape(c.input)}</td><td>{c.order}</td><td>{c.analytic:.9e}</td><td>{c.numeric:.9e}</td>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from engine.errors import ArgumentError
 from engine.parameter import Parameter
 from engine.view import explain
 from engine.view.derivation import Line, Numbers, Product, Symbol
+from engine.view.notation import word
 from engine.view.typeset import simple_lines
 
 ACTIVATIONS = [engine.sigmoid, engine.tanh, engine.softplus, engine.gelu, engine.relu, engine.elu, lambda z: z * z]
@@ -46,11 +48,14 @@ def network(seed):
 
 def typesets(latex):
     """By two readers of LaTeX, of which the second is strict."""
-    math = convert(latex)
-    assert "\\" not in math and "merror" not in math, latex
+    assert_read(convert(latex), latex)
     for line in simple_lines(latex):
         for row in re.split(r"\\\\", line):
             MathTextParser("path").parse(f"${row.replace('&', '').strip() or '.'}$")
+
+
+def assert_read(math, latex):
+    assert "\\" not in math and "merror" not in math, latex
 
 
 def assert_sound(derivation, backward):
@@ -156,18 +161,53 @@ def test_data_has_the_name_that_it_is_given():
     assert r"a \odot w" in text and r"y \odot w" not in text
 
 
-def test_names_are_letters_and_never_commands():
-    v = engine.tensor([0.3, 0.4], dtype="float64").requires_grad_()
-    d = explain(engine.sum(v * v), wrt=v, names={r"\input{/etc/passwd}<script>": v})
-    assert r"\input" not in d.latex() and "<script" not in d._repr_html_()
+HOSTILE = [
+    "x_{1", "x_1}", "x__", "_", "", " ", "x^2^3", "a&b", r"a\\b", r"\input{/etc/passwd}<script>", "$x$", "50 %",
+    "#1", "~", "it's", '"quoted"', "`", "{", "}", "\\", "x\n\ty", "x\x00\x1b\ufffe", "\u0301", "\u202e",
+    "\ue000", "\ud800", "层", "x_12", "w.kernel",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of glyphs that a font lacks
+def test_any_name_is_typeset(name):
+    v = engine.tensor([[0.3, 0.4]], dtype="float64").requires_grad_()
+    x = engine.tensor([[1.5], [-0.5]], dtype="float64")
+    d = explain(engine.sum(engine.sigmoid(v @ x) * (v @ x)), wrt=v, names={name: v, name + name + "0": x})
+    assert d.check() and "<script" not in d._repr_html_() and r"\input" not in d.latex()
+    ElementTree.fromstring(f"<p>{d._repr_html_()}</p>")
+    for line in d.lines:
+        assert_read(convert(line.latex()), line)
+        assert_read(convert(rf"\begin{{split}} {line.rows()} \end{{split}}"), line)
+    for formula in ("%s", "{%s}_{2}", r"\frac{\partial J}{\partial %s}", r"\left(%s\right)^{\top}"):
+        typesets(formula % word(name))
+    latex = re.sub(r"\\[{}]", "", d.latex())
+    assert latex.count("{") == latex.count("}")
+
+
+@pytest.mark.parametrize(("name", "latex"), [
+    ("x", "x"), ("W_1", "W_1"), ("W_{12}", "W_{12}"), ("W_hidden", r"\mathrm{W\_hidden}"),
+    ("x_{1", r"\mathrm{x\_{\{}1}"), ("my name", r"\mathrm{my{\ }name}"), ("", r"\mathrm{?}"),
+    ("x__", r"\mathrm{x\_\_}"),
+])  # fmt: skip
+def test_a_letter_stays_and_a_word_is_upright(name, latex):
+    assert word(name) == latex
 
 
 def test_what_cannot_be_explained_says_so():
     v = engine.tensor([1.0, 2.0], requires_grad=True)
     with pytest.raises(engine.ArgumentError, match=r"the loss has shape \(2,\); a derivation starts from one number"):
         explain(v * v, wrt=v)
-    with pytest.raises(engine.ArgumentError, match="is not in this graph"):
+    with pytest.raises(engine.ArgumentError, match="^explain: a tensor of .* is not in this graph"):
         explain(engine.sum(v * v), wrt=engine.tensor([1.0], requires_grad=True))
+    with pytest.raises(engine.ArgumentError, match="explain: the loss is a tensor with its graph, not a float"):
+        explain(3.0, wrt=v)
+    with pytest.raises(engine.ArgumentError, match="explain: names leads from a name .* not from Tensor to str"):
+        explain(engine.sum(v * v), wrt=v, names={v: "v"})
+    loss = engine.sum(v * v)
+    loss.backward()
+    with pytest.raises(engine.GradientError, match="^explain: the graph of '.*' was freed by backward"):
+        explain(loss, wrt=v)
 
 
 def test_a_name_with_an_index_gets_another():

@@ -196,6 +196,7 @@ OUTSIDE = tensor([1.0, 2.0])
         (lambda x: None, "returns NoneType, which is not made of its inputs"),
         (lambda *x: x, r"takes '\*x'; give every input a name of its own"),
         (lambda *, k=1: k, r"takes no inputs; tensors come before the \*"),
+        (lambda x, *, y=1: x * y, "has an argument 'y', the name of a cotangent or result; rename it"),
         (lambda g: g, "has an argument 'g', the name of a cotangent or result; rename it"),
         (np.exp, "takes a Python function, got ufunc"),
     ],
@@ -203,6 +204,20 @@ OUTSIDE = tensor([1.0, 2.0])
 def test_what_is_no_formula_is_refused(function, message):
     with pytest.raises(ArgumentError, match=message):
         fuse(function)
+
+
+def test_names_of_the_generated_code_are_free():
+    """c0, t0, T and np are what generated code calls a constant, a temporary, the scalar type and NumPy."""
+
+    @fuse
+    def shadowed(c0, t0, T, np, _, *, special=2.5):
+        return special * c0 + t0 * t0 * 3.5 + T * np + _ * _
+
+    xs = np.random.default_rng(0).standard_normal((5, 3))
+    np.testing.assert_allclose(shadowed(*xs).numpy(), shadowed.function(*xs), rtol=1e-12)
+    assert engine.gradcheck(shadowed, list(xs))
+    assert shadowed.forward.mpmath()(1, 2, 3, 4, 5, 2.5) == 53.5
+    assert r"\mathrm{\_}^2" in shadowed.latex
 
 
 def test_wrong_arguments_are_refused():

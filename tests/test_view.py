@@ -39,6 +39,27 @@ def test_a_leaf_and_a_long_graph():
     assert graph(y, equations=False, limit=10).splitlines()[-1] == "... and 290 more"
 
 
+def test_the_text_has_the_names_that_are_given():
+    x, w = engine.tensor([[1.0, 2.0]]), engine.tensor([[3.0], [4.0]], requires_grad=True)
+    text = view(engine.sum(engine.matmul(x, w)), names={"x": x, "my\nw": w}).text()
+    assert "matrix_product(x (1, 2), my w (2, 1))" in text
+    assert view(w, names={"w": w}).text() == "w (2, 1)"
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (lambda x: {x: "x"}, "names leads from a name to its tensor, .*, not from Tensor to str"),
+        (lambda x: {"x": x.numpy()}, "not from str to ndarray"),
+        (lambda x: ["x"], 'names is a dict of name to tensor, {"x": x}, not a list'),
+    ],
+)
+def test_names_lead_to_tensors(names, message):
+    loss, x, _ = network()
+    with pytest.raises(engine.ArgumentError, match=f"view: {message}" if "dict" in message else message):
+        view(loss, names=names(x))
+
+
 # ------------------------------------------------------------------------------------------------ drawings
 HOSTILE = ["<script>alert(1)</script>", '"&amp;', r"\input{/etc/passwd}", "]]>--><!--", "{{7*7}}", 'a"];evil[label="x']
 
@@ -105,6 +126,21 @@ def test_a_drawing_is_one_file_that_fetches_nothing(tmp_path):
     assert not re.search(r"<(link|img|iframe)|@import|url\(|fetch\(|XMLHttp", text)
     assert text.count("<math") >= 5
     assert "hidden.kernel" in text and "4 × 5" in text
+
+
+CONTROLS = "a\x00b\x08c\x1bd\x0ce\ufffef\uffffg\ud800h\nk"
+
+
+def test_what_no_drawing_can_hold_is_marked(tmp_path):
+    """XML 1.0 knows no control characters, UTF-8 no half of a surrogate."""
+    loss, x, _ = network((f"{CONTROLS}.kernel", "hidden.bias", "out.kernel"))
+    v = view(loss, names={CONTROLS: x}, title=CONTROLS)
+    for suffix in (".svg", ".html", ".dot", ".txt"):
+        text = v.save(tmp_path / f"graph{suffix}").read_text("utf-8")
+        assert "a\ufffdb" in text and not re.search("[\x00-\x08\x0b-\x1f\ufffe\uffff]", text)
+    ElementTree.fromstring(v.svg())
+    report = engine.gradcheck(engine.sigmoid, [np.ones(3)], name=CONTROLS)
+    ElementTree.fromstring(f"<p>{report._repr_html_()}</p>")
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -180,6 +216,12 @@ def test_a_gradient_check_draws_its_slope():
         assert any(f"{c.slope:.2f}" in (e.text or "") for e in svg.iter())
         assert r.svg() in r._repr_html_()
     assert engine.gradcheck(engine.sigmoid, [np.ones(3)]).svg() == ""
+
+
+def test_a_function_without_an_equation_has_no_line_for_it():
+    lines = str(engine.gradcheck(lambda x: x * x, [np.ones(2)], name="f")).splitlines()
+    assert all(line.strip() for line in lines) and lines[1].startswith("  inputs")
+    assert str(engine.gradcheck(engine.sigmoid, [np.ones(2)])).splitlines()[1].startswith("  y = ")
 
 
 def test_what_is_neither_a_tensor_nor_a_model_is_refused():

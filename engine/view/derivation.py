@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 import numpy as np
 
 from .. import expr
 from ..formula import Formula, latex
+from .given import escape
 from .numbers import latex_digits
-from .typeset import mathml
+from .typeset import mathml, upright
 
 SHOWN = 5  # rows and columns of a matrix of numbers, more are dots
 STYLE = (
@@ -240,8 +240,8 @@ class Called(Term):
         return self.compute()
 
     def latex(self) -> str:
-        name = self.op.replace("_", r"\,")
-        return rf"\mathrm{{{name}}}\left({', '.join(self.inputs)}\right)"
+        name = upright(self.op).replace(r"\_", r"\,")
+        return rf"{name}\left({', '.join(self.inputs)}\right)"
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .cards import FAMILIES, card
+from .given import printable
 from .graph import Graph, Group, Vertex
 
 
@@ -39,4 +40,4 @@ def _group(group: Group, graph: Graph, indent: str) -> list[str]:
 
 def quoted(text: str) -> str:
     """A DOT string: quotes and backslashes mean themselves."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    return '"' + printable(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'

@@ -45,6 +45,7 @@ from .derivation import (
     Transposed,
     partial,
 )
+from .given import named
 from .graph import Edge, Graph, Vertex, input_values
 from .notation import Notation
 from .numbers import plain
@@ -64,18 +65,20 @@ def explain(loss: Tensor, wrt: Tensor, *, names: Mapping[str, Tensor] | None = N
     Raises GradientError where the graph was freed or the loss doesn't depend on `wrt`, ArgumentError where the loss is
     not one number.
     """
+    if not isinstance(loss, Tensor):
+        raise ArgumentError(f"explain: the loss is a tensor with its graph, not a {type(loss).__name__}")
     if not isinstance(wrt, Tensor):
         raise ArgumentError(f"explain: wrt is a tensor that the loss depends on, not a {type(wrt).__name__}")
     if loss.size != 1:
         raise ArgumentError(
             f"explain: the loss has shape {loss.shape}; a derivation starts from one number: loss.mean()"
         )
-    graph = Graph(loss).unfolded()
+    graph = Graph(loss, caller="explain").unfolded()
     goal = graph.find(wrt)
     if goal.gradient is None:
         raise GradientError(f"explain: the loss does not depend on this tensor of shape {wrt.shape}")
-    named = {v.number: name for name, t in (names or {}).items() for v in _shown_as(graph, t)}
-    return _Writer(graph, goal, Notation(graph, named)).write(named.get(goal.number, goal.title))
+    called = {v.number: name for name, t in named("explain", names).items() for v in _shown_as(graph, t)}
+    return _Writer(graph, goal, Notation(graph, called)).write(called.get(goal.number, goal.title))
 
 
 def _shown_as(graph: Graph, t: Tensor) -> list[Vertex]:

@@ -18,6 +18,7 @@ from ..parameter import Parameter, join_path
 from ..record import Op
 from ..shapes import Shape
 from ..tensor import Tensor
+from .given import named
 
 NUMBERS = 500  # a graph of more vertices is drawn without values and gradients, unless they are asked for
 
@@ -79,12 +80,20 @@ class Graph:
     names      {"x": tensor}: what to call leaves and data
     numbers    look up values, and compute gradients; None: where there are few vertices
     gradient   the cotangent of y, where y isn't one number
+    caller     whose errors these are
     """
 
     def __init__(
-        self, y: Tensor, *, names: Mapping[str, Tensor] | None = None, numbers: bool | None = True, gradient: Any = None
+        self,
+        y: Tensor,
+        *,
+        names: Mapping[str, Tensor] | None = None,
+        numbers: bool | None = True,
+        gradient: Any = None,
+        caller: str = "view",
     ) -> None:
-        self.names = {id(t.data): name for name, t in (names or {}).items()}
+        self.names = {id(t.data): name for name, t in named(caller, names).items()}
+        self.caller = caller
         self.vertices: list[Vertex] = []
         self._of: dict[Any, Vertex] = {}
         self.entrances: dict[Vertex, int] = {}  # of a composition: its leaves, and which input of the fused op they are
@@ -92,7 +101,7 @@ class Graph:
         for node in nodes:
             if node.freed:
                 raise GradientError(
-                    f"view: the graph of '{node.op.name}' was freed by backward; look at it before, "
+                    f"{caller}: the graph of '{node.op.name}' was freed by backward; look at it before, "
                     "or keep it with backward(retain_graph=True)"
                 )
             self._add(node)
@@ -226,7 +235,7 @@ class Graph:
             y = op.composition(*inputs, **v.node.params)
         known = {n: x for n, x in zip(op.inputs, inputs, strict=False) if isinstance(x, Tensor)}
         seed = v.gradient if v.gradient is not None and v.gradient.shape == y.shape else None
-        graph = Graph(y, names=known, numbers=self.numbers, gradient=seed)
+        graph = Graph(y, names=known, numbers=self.numbers, gradient=seed, caller=self.caller)
         for slot, x in enumerate(inputs):
             u = graph._of.get(id(x), graph._of.get(id(getattr(x, "data", None))))
             if u is not None and isinstance(x, Tensor):
@@ -246,7 +255,8 @@ class Graph:
         v = self._of.get(id(wanted.node or wanted))
         if v is None:
             raise ArgumentError(
-                f"view: a tensor of shape {wanted.shape} is not in this graph; it was not used, or only under no_grad"
+                f"{self.caller}: a tensor of shape {wanted.shape} is not in this graph; "
+                "it was not used, or only under no_grad"
             )
         return v
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import itertools
 import json
-from html import escape
 from importlib.resources import files
 from typing import Any
 
 from .cards import FAMILIES, Card, card
+from .given import escape
 from .graph import Graph, Group, Vertex
 from .layout import Lane, Plan, plan
 from .numbers import colour, picture

@@ -16,6 +16,7 @@ from ..op import ElementwiseOp
 from .contraction import forward
 from .graph import Edge, Graph, Vertex
 from .numbers import plain
+from .typeset import upright
 from .vjps import averaged
 
 
@@ -130,7 +131,6 @@ def _rows_of_samples(graph: Graph) -> bool:
 
 
 def word(name: str) -> str:
-    """A reader's own name as LaTeX: a letter stays, a word is set upright, what could be a command is left out."""
-    if re.fullmatch(r"[A-Za-z](_\{?\w\}?)?", name):
-        return name
-    return r"\mathrm{" + re.sub(r"[^\w .,:+-]", "", name).replace("_", r"\_") + "}"
+    """A reader's own name as LaTeX: a letter stays, with its index; a word is set upright, whatever it is made of."""
+    letter = r"[A-Za-z](_[A-Za-z0-9]|_\{[A-Za-z0-9]+\})?"
+    return name if re.fullmatch(letter, name, re.ASCII) else upright(name)

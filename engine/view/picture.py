@@ -28,12 +28,12 @@ class View:
         fold: bool | None = None,
         title: str = "",
     ) -> None:
-        self._y, self._fold, self._title = y, fold, title
+        self._y, self._fold, self._title, self._names = y, fold, title, names
         self.graph = Graph(y, names=names, numbers=numbers, gradient=gradient)
 
     def text(self) -> str:
         """One line a node, results first."""
-        return as_text(self._y)
+        return as_text(self._y, names=self._names)
 
     def svg(self, *, backward: bool = False) -> str:
         """A picture. backward: each op shows what it hands back to its inputs, with numbers."""

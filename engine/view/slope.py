@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
 from typing import Any
+
+from .given import escape
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 420.0, 250.0, 54.0, 118.0, 14.0, 36.0
 COLOURS = ("#26619c", "#d66018", "#1f7a4d", "#7a4fb0", "#b3261e", "#5f6b76")

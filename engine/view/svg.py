@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 from .cards import FAMILIES, Card, card
+from .given import escape
 from .graph import Edge, Graph, Group, Vertex
 from .layout import Box, Lane, Plan, plan
 from .numbers import colour, picture

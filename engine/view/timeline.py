@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
+from .given import escape
 from .numbers import digits
 
 if TYPE_CHECKING:

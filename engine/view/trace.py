@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from ..record import OPS, Op
 from ..shapes import Shape
 from ..tensor import Tensor
 from .cards import FAMILIES, family_of
+from .given import escape
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
-from html import escape
+
+from .given import escape
 
 # mathtext knows TeX's old words only, and no environments: what is another word for the same thing
 WORDS = {
     r"\le ": r"\leq ", r"\ge ": r"\geq ", r"\lnot": r"\neg", r"\land": r"\wedge", r"\lor": r"\vee",
     r"\tfrac": r"\frac", r"\lvert": "|", r"\rvert": "|", r"\bmod": r"\;\mathrm{mod}\;", r"\top": "T",
     r"\operatorname*": r"\operatorname", r"\Bigl": "", r"\Bigr": "", r"\!": "", r"\Big": "",
+    r"{\&}": r"\text{&}",
 }  # fmt: skip
 ENVIRONMENT = re.compile(r"\\begin\{(\w+)\}((?:(?!\\begin).)*?)\\end\{\1\}", re.DOTALL)  # the innermost
+
+
+# What LaTeX takes for a command, as a sign that all its readers know: in braces, so that nothing takes its letters
+SIGNS = {c: rf"{{\{c}}}" for c in "{}$%&#"} | {
+    " ": r"{\ }", "_": r"\_", "\\": r"{\backslash}", "^": r"{\wedge}", "~": r"{\sim}",
+    '"': r'{\text{"}}', "`": r"{\text{`}}",
+}  # fmt: skip
+
+
+def upright(text: str) -> str:
+    """Any text at all as LaTeX, set upright: what would be a command is a sign, what has no shape is left out."""
+    seen = "".join(c for c in " ".join(text.split()) if unicodedata.category(c)[0] != "C")
+    return rf"\mathrm{{{''.join(SIGNS.get(c, c) for c in seen) or '?'}}}"
 
 
 @lru_cache(maxsize=8192)
@@ -60,7 +76,7 @@ def simple_lines(latex: str) -> list[str]:
     lines = [latex]
     found = ENVIRONMENT.fullmatch(latex.strip())
     if found and found[1] in ("aligned", "align"):
-        lines = [line.replace("&", "") for line in found[2].split(r"\\")]
+        lines = [re.sub(r"(?<!\\)&", "", line) for line in found[2].split(r"\\")]
     return [_plain(line) for line in lines]
 
 
