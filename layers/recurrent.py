@@ -112,10 +112,12 @@ class _Recurrent(Layer):
 
     # -------------------------------------------------------------------------------------------- the call
     def call(self, x: Tensor, mask: Any = None, initial_state: Any = None) -> Any:
-        """mask (N,T): False where a step is left out; by default the one that x brings along. initial_state: a tensor
-        (N,units), or a list of as many as the layer has states.
+        """mask (N,T): False where a step is left out (its features must be numbers all the same: they are multiplied by
+        0); by default the one that x brings along. initial_state: a tensor (N,units), or a list of as many as the layer
+        has states.
         """
         mask = mask_of(x) if mask is None else asarray(mask)
+        self._check(x, mask)
         states = self._begin(x, initial_state)
         if self.go_backwards:
             x, mask = ops.flip(x, axis=1), None if mask is None else ops.flip(mask, axis=1)
@@ -128,6 +130,16 @@ class _Recurrent(Layer):
             self._last = [state.detach() for state in last]
         y = self._output(y, mask) if self.return_sequences else last[0]
         return [y, *last] if self.return_state else y
+
+    def _check(self, x: Tensor, mask: Any) -> None:
+        """What the loop would broadcast, or not meet at all."""
+        if x.shape[1] == 0:
+            raise ShapeError(f"{self.title}: x has no steps, shape {x.shape}: a sequence needs at least one")
+        if mask is not None and mask.shape != x.shape[:2]:
+            raise ShapeError(
+                f"{self.title}: mask has shape {mask.shape}, these inputs need (N,T) = {x.shape[:2]}: one truth value "
+                "for each step"
+            )
 
     def _run(self, x: Tensor, states: list[Any], mask: Any, **how: Any) -> tuple[Tensor, list[Tensor]]:
         """The hidden states, or the last one (N,1,units); and the last of each kind of state (N,units)."""

@@ -407,10 +407,12 @@ def test_bad_arguments_are_refused():
         GRU(6)(sequence(), initial_state=np.zeros((2, 6)))
     with pytest.raises(ShapeError, match=r"2 dimensions \(3, 4\), but \(N,T,D\) needs 3"):
         LSTM(6)(np.zeros((3, 4)))
-    with pytest.raises(ShapeError, match="x has no steps"):
-        LSTM(6)(np.zeros((3, 0, 4)))
-    with pytest.raises(ShapeError, match="mask.*T"):
-        LSTM(6)(sequence(), mask=np.ones((3, 4)))
+    for unroll in (False, True):  # the loop would broadcast a mask of one row, and never read the end of a long one
+        with pytest.raises(ShapeError, match=r"LSTM.*: x has no steps, shape \(3, 0, 4\)"):
+            LSTM(6, unroll=unroll)(np.zeros((3, 0, 4)))
+        for shape in ((3, 4), (3, 7), (1, 5), (3, 5, 1), (5,)):
+            with pytest.raises(ShapeError, match=r"mask has shape .* these inputs need \(N,T\) = \(3, 5\)"):
+                LSTM(6, unroll=unroll)(sequence(), mask=np.ones(shape))
     with pytest.raises(ArgumentError, match="Bidirectional: takes a recurrent layer"):
         Bidirectional(Dense(3))
     with pytest.raises(ArgumentError, match="merge_mode is one of"):
