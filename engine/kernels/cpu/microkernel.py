@@ -43,6 +43,7 @@ from numba.extending import intrinsic
 from .jit import cpu_name_and_features, device, stack, view
 
 I32, I64 = ir.IntType(32), ir.IntType(64)
+WINDOW = 4  # pixels of a max-pooling window that needs no memory of its own
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Words:
     MR: int
     NR: int
     sweep: Callable[..., Any]
+    sweep_windows: Callable[..., Any]
     pack: Callable[..., Any]
 
 
@@ -117,6 +119,35 @@ def make(dtype: Any, tile: Tile | None = None) -> Words:
         found = builder.module.globals.get(name)
         return found or ir.Function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
 
+    def sum_products(builder: Any, a_row: list[Any], cols: Any, depth: Any, panel: Any, step: Any) -> list[Any]:
+        """The loop over k, for rows of A at these addresses: len(a_row) * NV sums; the builder stands behind it."""
+        fma, nothing = fused(builder), ir.Constant(vector, [0.0] * L)
+        before = builder.block
+        body, after = builder.append_basic_block("depth"), builder.append_basic_block("write")
+        builder.branch(body)
+
+        builder.position_at_end(body)
+        k, b = builder.phi(I64), builder.phi(I64)
+        sums = [builder.phi(vector) for _ in range(len(a_row) * NV)]
+        column = builder.load(pointer(builder, builder.add(cols, builder.shl(k, I64(3))), I64))
+        b_k = [load(builder, b, v) for v in range(NV)]  # (NR,)
+        new = []
+        for r, row in enumerate(a_row):
+            a_rk = splat(builder, load(builder, builder.add(row, column), 0, scalar))
+            new += [builder.call(fma, [a_rk, b_k[v], sums[r * NV + v]]) for v in range(NV)]
+        k_next, b_next = builder.add(k, I64(1)), builder.add(b, step)
+        builder.cbranch(builder.icmp_signed("<", k_next, depth), body, after)
+        begin = [nothing] * len(sums)
+        for phi, first, later in [(k, I64(0), k_next), (b, panel, b_next), *zip(sums, begin, new, strict=True)]:
+            phi.add_incoming(first, before)
+            phi.add_incoming(later, body)
+        builder.position_at_end(after)
+        return new
+
+    def at_least(builder: Any, value: Any, least: Any) -> Any:
+        """max(value, least); a NaN stays."""
+        return builder.select(builder.fcmp_ordered("<", value, least), least, value)
+
     @intrinsic
     def tile_product(
         typing: Any, a: Any, rows: Any, cols: Any, depth: Any, panel: Any, step: Any, start: Any, keep: Any, c: Any,
@@ -127,38 +158,46 @@ def make(dtype: Any, tile: Tile | None = None) -> Words:
 
         def generate(context: Any, builder: Any, _: Any, args: Any) -> Any:
             a, rows, cols, depth, panel, step, start, keep, c, c_rows, floor = args
-            fma = fused(builder)
             a_row = [builder.add(a, load(builder, rows, r, I64)) for r in range(MR)]
             c_offset = [load(builder, c_rows, r, I64) for r in range(MR)]
-            nothing = ir.Constant(vector, [0.0] * L)
-            before = builder.block
-            body, after = builder.append_basic_block("depth"), builder.append_basic_block("write")
-            builder.branch(body)
-
-            builder.position_at_end(body)
-            k, b = builder.phi(I64), builder.phi(I64)
-            sums = [builder.phi(vector) for _ in range(MR * NV)]
-            column = builder.load(pointer(builder, builder.add(cols, builder.shl(k, I64(3))), I64))
-            b_k = [load(builder, b, v) for v in range(NV)]  # (NR,)
-            new = []
-            for r in range(MR):
-                a_rk = splat(builder, load(builder, builder.add(a_row[r], column), 0, scalar))
-                new += [builder.call(fma, [a_rk, b_k[v], sums[r * NV + v]]) for v in range(NV)]
-            k_next, b_next = builder.add(k, I64(1)), builder.add(b, step)
-            builder.cbranch(builder.icmp_signed("<", k_next, depth), body, after)
-            begin = [nothing] * (MR * NV)
-            for phi, first, later in [(k, I64(0), k_next), (b, panel, b_next), *zip(sums, begin, new, strict=True)]:
-                phi.add_incoming(first, before)
-                phi.add_incoming(later, body)
-
-            builder.position_at_end(after)
+            sums = sum_products(builder, a_row, cols, depth, panel, step)
             least = splat(builder, floor)
             for r in range(MR):
                 for v in range(NV):
                     earlier = load(builder, builder.add(start, builder.and_(keep, c_offset[r])), v)
-                    value = builder.fadd(new[r * NV + v], earlier)
-                    value = builder.select(builder.fcmp_ordered("<", value, least), least, value)  # a NaN stays
+                    value = at_least(builder, builder.fadd(sums[r * NV + v], earlier), least)
                     store(builder, value, builder.add(c, c_offset[r]), v)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    @intrinsic
+    def window_product(
+        typing: Any, a: Any, rows: Any, cols: Any, depth: Any, panel: Any, start: Any, y: Any, index: Any, floor: Any
+    ) -> Any:
+        """The largest of WINDOW rows of max(start + A B, floor), and which row that is: two rows of NR numbers."""
+        signature = types.void(*[types.int64] * 8, number)
+        integers, bytes_ = ir.VectorType(ir.IntType(8 * size), L), ir.VectorType(ir.IntType(8), L)
+
+        def generate(context: Any, builder: Any, _: Any, args: Any) -> Any:
+            a, rows, cols, depth, panel, start, y, index, floor = args
+            a_row = [builder.add(a, load(builder, rows, r, I64)) for r in range(WINDOW)]
+            sums = sum_products(builder, a_row, cols, depth, panel, I64(NR * size))
+            least = splat(builder, floor)
+            for v in range(NV):
+                bias, best, place = load(builder, start, v), None, ir.Constant(integers, [0] * L)
+                for r in range(WINDOW):
+                    value = at_least(builder, builder.fadd(sums[r * NV + v], bias), least)
+                    if best is None:
+                        best = value
+                        continue
+                    more, known = builder.fcmp_unordered(">", value, best), builder.fcmp_ordered("ord", best, best)
+                    better = builder.and_(more, known)  # the first of equals, and the first NaN
+                    best = builder.select(better, value, best)
+                    place = builder.select(better, ir.Constant(integers, [r] * L), place)
+                store(builder, best, y, v)
+                target = pointer(builder, builder.add(index, I64(v * L)), bytes_)
+                builder.store(builder.trunc(place, bytes_), target).align = 1
             return context.get_dummy_value()
 
         return signature, generate
@@ -215,6 +254,7 @@ def make(dtype: Any, tile: Tile | None = None) -> Words:
                 target[k * NR + j] = source[k * k_step + j * n_step] if j < n else dtype(0)
 
     side_memory, side_offsets, edge_offsets = stack(MR * NR * size), stack(MR * 8), stack(MR * 8)
+    start_memory = stack(NR * size)
 
     @device
     def sweep(a, rows, cols, depth, panel, step, start, keep, floor, c, c_rows, m, n):  # type: ignore[no-untyped-def]
@@ -246,4 +286,27 @@ def make(dtype: Any, tile: Tile | None = None) -> Words:
                     for j in range(n):
                         out[j] = s[r * NR + j]
 
-    return Words(dtype, size, MR, NR, sweep, pack)
+    index_memory = stack(NR)
+
+    @device
+    def sweep_windows(a, rows, cols, depth, panel, start, floor, y, index, step, windows, n):  # type: ignore[no-untyped-def]
+        """y[0:windows, 0:n] = the largest of each window's WINDOW rows of max(start + A B, floor), and its number.
+
+        `rows` (windows,WINDOW) and `cols` (depth,) are tables of byte offsets; rows of y are `step` numbers apart.
+        """
+        side, side_index, side_start = side_memory(), index_memory(), start_memory()
+        if n < NR:
+            first, padded = view(start, 0, dtype), view(side_start, 0, dtype)
+            for j in range(NR):
+                padded[j] = first[j] if j < n else dtype(0)
+            start = side_start
+        for w in range(windows):
+            to, to_index = (y + w * step * size, index + w * step) if n == NR else (side, side_index)
+            window_product(a, rows + 8 * WINDOW * w, cols, depth, panel, start, to, to_index, floor)
+            if n < NR:
+                best, place = view(side, 0, dtype), view(side_index, 0, np.uint8)
+                out, out_index = view(y + w * step * size, 0, dtype), view(index + w * step, 0, np.uint8)
+                for j in range(n):
+                    out[j], out_index[j] = best[j], place[j]
+
+    return Words(dtype, size, MR, NR, sweep, sweep_windows, pack)
