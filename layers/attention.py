@@ -116,12 +116,13 @@ class MultiHeadAttention(Layer):
     ) -> Any:
         """query_mask (N,T), value_mask and key_mask (N,S): True (or 1) at what is real. attention_mask (N,T,S) or
         (N,h,T,S), where 1 broadcasts: truth values, or floats, which are added to the scores. A query that sees no key
-        gives zeros. Without value_mask, what `Embedding(mask_zero=True)` left with the value counts.
+        gives zeros. Without value_mask, what `Embedding(mask_zero=True)` left with the value counts (a cache remembers
+        it; other masks are given for all S).
         return_attention_scores: the weights before dropout, (N,h,T,S), come along. cache: see `KeyValueCache`; with a
         value that is not the query it keeps that one's keys and values, and does not grow.
         """
         sequence = query if value is None else value
-        value_mask = mask_of(sequence) if value_mask is None else value_mask
+        brought = mask_of(sequence) if value_mask is None else None
         start = 0 if cache is None else cache.length_of(self)
         q = self._turned(self._heads(self.query(query), self.num_heads), start)  # (N,T,D) -> (N,T,h,d)
 
@@ -136,14 +137,16 @@ class MultiHeadAttention(Layer):
             k, v = keys_and_values()
             if cache is not None:
                 k, v = cache.extend(self, k, v)
-        mask, bias = _combined(query_mask, (value_mask, key_mask), attention_mask)
+                brought = cache.extend_mask(self, None if brought is None else truth(brought), query.shape[:2])
+        mask, bias = _combined(query_mask, (value_mask, key_mask, brought), attention_mask)
         how: dict[str, Any] = {"causal": use_causal_mask}
         if self.training and self.dropout:
             assert self.masks is not None
             seed, stream = self.masks.split().key
             how |= {"rate": self.dropout, "seed": seed, "stream": stream}
         y = ops.attention(q, k, v, mask, bias, **how)  # (N,T,h,e)
-        y = self.output(ops.reshape(y, shape=(*y.shape[:2], -1)))  # (N,T,h e) -> (N,T,D)
+        y = ops.reshape(y, shape=(*y.shape[:2], self.num_heads * self.value_dim))  # (N,T,h,e) -> (N,T,h e)
+        y = self.output(y)  # (N,T,h e) -> (N,T,D)
         if return_attention_scores:
             return y, ops.attention_weights(q, k, mask, bias, causal=use_causal_mask)
         return y
@@ -164,9 +167,9 @@ class MultiHeadAttention(Layer):
 
 def _combined(query_mask: Any, key_masks: tuple[Any, ...], attention_mask: Any) -> tuple[Any, Any]:
     """The mask and the bias of `ops.attention`, each None or broadcasting to (N,h,T,S)."""
-    masks, bias = [truth(m)[:, None, None, :] for m in key_masks if m is not None], None  # (N,S) -> (N,1,1,S)
+    masks, bias = [_rows(m)[:, None, None, :] for m in key_masks if m is not None], None  # (N,S) -> (N,1,1,S)
     if query_mask is not None:
-        masks.append(truth(query_mask)[:, None, :, None])  # (N,T) -> (N,1,T,1)
+        masks.append(_rows(query_mask)[:, None, :, None])  # (N,T) -> (N,1,T,1)
     if attention_mask is not None:
         m = asarray(attention_mask)
         m = m if m.ndim == 4 else ops.expand_dims(m, axis=-3)  # (N,T,S) -> (N,1,T,S)
@@ -178,6 +181,17 @@ def _combined(query_mask: Any, key_masks: tuple[Any, ...], attention_mask: Any) 
     for other in masks[1:]:
         mask = mask & other
     return mask, bias
+
+
+def _rows(mask: Any) -> Any:
+    """Truth values of a batch of sequences."""
+    m = truth(mask)
+    if m.ndim != 2:
+        raise ShapeError(
+            f"attention: a mask of tokens is (N,T), a row for each text, got shape {m.shape}; one of queries and keys "
+            "is an attention_mask"
+        )
+    return m
 
 
 def truth(mask: Any) -> Any:

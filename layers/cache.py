@@ -19,8 +19,8 @@ class KeyValueCache:
         model(ids[:, :-1], cache=cache)         # T positions
         model(ids[:, -1:], cache=cache)         # one more: no key is computed twice
 
-    For use without gradients. `length` is the number of positions read. What a decoder attends to in an encoder's
-    sequence is kept as well, as long as it is given the same sequence.
+    For use without gradients: GradientError where one is recorded. `length` is the number of positions read. What a
+    decoder attends to in an encoder's sequence is kept as well, as long as it is given the same sequence.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,9 @@ class KeyValueCache:
         """A layer's keys and values of a sequence that is not the one being read: made anew only if it has changed."""
         kept = self._others.get(id(layer))
         if kept is None or kept[0] is not sequence.data or kept[1] != sequence.storage.version:
-            kept = self._others[id(layer)] = (sequence.data, sequence.storage.version, make())
+            made = make()
+            _refuse_gradients(*made)
+            kept = self._others[id(layer)] = (sequence.data, sequence.storage.version, made)
         return kept[2]
 
 
@@ -55,11 +57,17 @@ class _Entry:
     def __init__(self) -> None:
         self.length = 0
         self._rooms: list[Array] = []
+        self._mask: Array | None = None  # (N,S); None while every position was real
 
     def extend(self, *new: Array) -> tuple[Tensor, Tensor]:
-        start, self.length = self.length, self.length + new[0].shape[1]
         if not self._rooms:
             self._rooms = [backend_of(x).xp.empty((x.shape[0], 0, *x.shape[2:]), x.dtype) for x in new]
+        if len(self._rooms[0]) != len(new[0]):
+            raise ShapeError(
+                f"KeyValueCache: it holds the beginnings of {len(self._rooms[0])} texts, and is to be continued with "
+                f"{len(new[0])}: a cache belongs to one batch, so begin with a new one"
+            )
+        start, self.length = self.length, self.length + new[0].shape[1]
         for i, x in enumerate(new):
             if self._rooms[i].shape[1] < self.length:
                 room = backend_of(x).xp.empty((x.shape[0], max(ROOM, 2 * self.length), *x.shape[2:]), x.dtype)
@@ -68,3 +76,19 @@ class _Entry:
             self._rooms[i][:, start : self.length] = x
         keys, values = (Tensor(room[:, : self.length]) for room in self._rooms)
         return keys, values
+
+    def extend_mask(self, mask: Any, shape: tuple[int, int]) -> Any:
+        if mask is not None or self._mask is not None:
+            N, T = shape
+            xp = backend_of(self._rooms[0]).xp
+            before = xp.ones((N, self.length - T), bool) if self._mask is None else self._mask
+            self._mask = xp.concatenate([before, xp.ones((N, T), bool) if mask is None else mask], 1)
+        return self._mask
+
+
+def _refuse_gradients(*kept: Tensor) -> None:
+    if any(t.requires_grad for t in kept):
+        raise GradientError(
+            "KeyValueCache: it keeps values, not how they were made, so no gradient would reach the keys and values: "
+            "read within `with no_grad():`, and train without a cache"
+        )

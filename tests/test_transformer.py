@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 import layers
 from engine import Tensor, config, no_grad
-from engine.errors import ArgumentError, ShapeError
+from engine.errors import ArgumentError, GradientError, ShapeError
 from engine.gradcheck import gradcheck
 from engine.parameter import training_mode
 from layers import KeyValueCache, MultiHeadAttention, RotaryEmbedding, TransformerDecoder, TransformerEncoder
@@ -112,6 +113,22 @@ def test_gradients_of_attention_agree_with_differences():
     mha = MultiHeadAttention(2, 4, num_key_value_heads=1, rotary=RotaryEmbedding(), dtype="float64")
     report = gradcheck(lambda x: mha(x, use_causal_mask=True), [numbers(2, 3, 5).astype(np.float64)])
     assert report.agrees, str(report)
+
+
+def test_no_texts_and_texts_without_tokens_have_gradients_too():
+    mha = MultiHeadAttention(2, 3)
+    for shape in ((0, 4, 8), (2, 0, 8)):
+        x = Tensor(np.zeros(shape, np.float32), True)
+        y = mha(x, use_causal_mask=True)
+        y.sum().backward()
+        assert y.shape == x.grad.shape == shape and not mha.key.kernel.grad.numpy().any()
+
+
+def test_masks_that_are_no_rows_are_refused():
+    mha, x = MultiHeadAttention(2, 3), numbers(2, 4, 8)
+    for how in ({"key_mask": np.ones(4)}, {"value_mask": np.ones((2, 4, 1))}, {"query_mask": np.ones(2)}):
+        with pytest.raises(ShapeError, match=r"a mask of tokens is \(N,T\), a row for each text, got shape"):
+            mha(x, **how)
 
 
 def test_bad_heads_are_refused():
@@ -239,6 +256,46 @@ def test_cached_steps_equal_the_whole_at_once(kind):
             assert cache.length == a
             parts.append(run(x[:, a:b], cache=cache))
     close(np.concatenate(parts, 1), whole, rtol=1e-4)
+
+
+def test_a_cache_remembers_which_tokens_are_padding():
+    table, blocks = layers.Embedding(9, 8, mask_zero=True), [TransformerDecoder(16, 2) for _ in range(2)]
+    ids = np.array([[0, 0, 0, 5, 6, 7], [1, 0, 3, 4, 0, 8]])
+
+    def run(ids, **how):
+        x = table(ids)
+        for block in blocks:
+            x = block(x, **how)
+        return x.numpy()
+
+    with no_grad(), training_mode(False):
+        whole = run(ids)
+        for cuts in ([0, 3, 4, 5, 6], [0, 2, 6], [0, 5, 6]):
+            cache = KeyValueCache()
+            parts = [run(ids[:, a:b], cache=cache) for a, b in pairwise(cuts)]
+            close(np.concatenate(parts, 1), whole, rtol=1e-4)
+        cache = KeyValueCache()  # what came without a mask was real
+        first = run(np.array([[1, 2], [3, 4]]), cache=cache, padding_mask=np.ones((2, 2)))
+        assert first.shape == (2, 2, 8)
+        plain, x = MultiHeadAttention(2, 4), Tensor(numbers(2, 5, 8))
+        cache, real = KeyValueCache(), np.array([[1, 1, 1, 0, 1], [1, 1, 1, 1, 0]], bool)
+        plain(x[:, :3], cache=cache)
+        y = plain(layers.masks.masked(x[:, 3:], Tensor(real[:, 3:])), cache=cache)
+        close(y, plain(x[:, 3:], x, key_mask=real))
+
+
+def test_a_cache_belongs_to_one_batch_and_has_no_gradient():
+    mha, x, encoded = MultiHeadAttention(2, 3), numbers(2, 4, 8), numbers(2, 5, 8)
+    for call in (lambda: mha(x, cache=KeyValueCache()), lambda: mha(x, encoded, cache=KeyValueCache())):
+        with pytest.raises(GradientError, match=r"no gradient would reach the keys and values: read within `with no_g"):
+            call()
+    with no_grad():
+        cache = KeyValueCache()
+        mha(x, cache=cache)
+        for other in (x[:1], np.concatenate([x, x])):
+            with pytest.raises(ShapeError, match="beginnings of 2 texts, and is to be continued with [14]: a cache"):
+                mha(other, cache=cache)
+        assert cache.length == 4
 
 
 def test_an_encoders_sequence_is_looked_through_once():
