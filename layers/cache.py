@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.backends import backend_of
+from engine.errors import GradientError, ShapeError
 from engine.tensor import Tensor
 
 Array = Any
@@ -37,7 +38,15 @@ class KeyValueCache:
 
     def extend(self, layer: Any, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Add (N,T,g,d) and (N,T,g,e); all that this layer has read so far, (N,S,g,d) and (N,S,g,e)."""
+        _refuse_gradients(keys, values)
         return self._entries.setdefault(id(layer), _Entry()).extend(keys.data, values.data)
+
+    def extend_mask(self, layer: Any, mask: Any, shape: tuple[int, int]) -> Any:
+        """After `extend` by (N,T): which of all positions are real, (N,S), or None for every one.
+
+        mask: what the new ones bring along, truth values (N,T), or None.
+        """
+        return self._entries[id(layer)].extend_mask(mask, shape)
 
     def of_another(
         self, layer: Any, sequence: Tensor, make: Callable[[], tuple[Tensor, Tensor]]
