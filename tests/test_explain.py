@@ -11,6 +11,7 @@ from latex2mathml.converter import convert
 from matplotlib.mathtext import MathTextParser
 
 import engine
+from engine.dtypes import SEVERAL_ROUNDINGS
 from engine.errors import ArgumentError
 from engine.parameter import Parameter
 from engine.view import explain
@@ -21,15 +22,18 @@ from engine.view.typeset import simple_lines
 ACTIVATIONS = [engine.sigmoid, engine.tanh, engine.softplus, engine.gelu, engine.relu, engine.elu, lambda z: z * z]
 
 
-def network(seed):
+def network(seed, dtype="float64"):
     """A network of one to three layers, with bias or without, its loss and its weights."""
     rng = np.random.default_rng(seed)
     rows, widths = int(rng.integers(1, 5)), rng.integers(2, 5, int(rng.integers(2, 5)))
-    a = engine.tensor(rng.standard_normal((rows, widths[0])))
+
+    def normal(shape):
+        return engine.tensor(rng.standard_normal(shape), dtype=dtype)
+
+    a = normal((rows, widths[0]))
     weights = []
     for k, (d, u) in enumerate(zip(widths, widths[1:], strict=False)):
-        w = Parameter(rng.standard_normal((d, u)), name=f"{k}.kernel")
-        b = Parameter(rng.standard_normal(u), name=f"{k}.bias")
+        w, b = (Parameter(normal(s).data, name=f"{k}.{n}") for s, n in (((d, u), "kernel"), (u, "bias")))
         way = rng.integers(3)
         z = engine.linear(a, w, b) if way == 0 else engine.matmul(a, w) + b if way == 1 else engine.matmul(a, w)
         weights += [w] if way == 2 else [w, b]
@@ -38,11 +42,12 @@ def network(seed):
         case 0:
             loss = engine.cross_entropy(rng.integers(0, widths[-1], rows), a)
         case 1:
-            loss = engine.mse(rng.standard_normal(a.shape), a)
+            loss = engine.mse(normal(a.shape), a)
         case 2:
-            loss = engine.binary_cross_entropy(rng.uniform(0, 1, a.shape), engine.sigmoid(a))
+            truth = engine.tensor(rng.uniform(0, 1, a.shape), dtype=dtype)
+            loss = engine.binary_cross_entropy(truth, engine.sigmoid(a))
         case _:
-            loss = engine.sum(engine.softmax(a) * engine.tensor(rng.standard_normal(a.shape)))
+            loss = engine.sum(engine.softmax(a) * normal(a.shape))
     return loss, weights
 
 
@@ -153,6 +158,30 @@ def test_a_float32_graph_agrees_as_nearly_as_it_can():
     w = engine.tensor([[0.3, 0.1]], dtype="float32", requires_grad=True)
     derivation = explain(engine.mean(engine.sigmoid(w * 3.0) ** 2), wrt=w)
     assert derivation.check() and not derivation.check(1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_graph_is_checked_as_nearly_as_its_dtype_can_say(dtype, seed):
+    loss, weights = network(seed, dtype)
+    derivation = explain(loss, wrt=weights[0])
+    tolerance = SEVERAL_ROUNDINGS[dtype]
+    assert derivation.dtype == dtype and derivation.check()
+    line = next(line for line in derivation.lines[::-1] if np.abs(line.terms[0].evaluate()).max() > 1e-3)
+    line.terms.append(Numbers((1 + 3 * tolerance) * line.terms[-1].evaluate()))
+    assert not derivation.check()
+
+
+def test_the_coarsest_dtype_of_a_graph_counts():
+    w = engine.tensor([[0.31, 0.17]], dtype="float32", requires_grad=True)
+    derivation = explain(engine.sum(engine.exp(engine.sigmoid(w).astype("float16")).astype("float32")), wrt=w)
+    assert derivation.dtype == "float16" and derivation.check()
+
+
+def test_small_gradients_in_float16_have_fewer_digits():
+    x = engine.tensor([[3e-7, 1.7e-7], [9e-7, 5.5e-7]], dtype="float16")
+    w = engine.tensor([[0.31, 0.17]], dtype="float16", requires_grad=True)
+    assert explain(engine.sum(engine.tanh(w * x) * 0.333), wrt=w).check()
 
 
 def test_data_has_the_name_that_it_is_given():

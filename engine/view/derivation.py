@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from .. import expr
+from ..dtypes import SEVERAL_ROUNDINGS
 from ..formula import Formula, latex
 from .given import escape
-from .numbers import latex_digits
+from .numbers import latex_digits, matrix
 from .typeset import mathml, upright
 
-SHOWN = 5  # rows and columns of a matrix of numbers, more are dots
 STYLE = (
     '.cr-derivation{font:14px/1.5 system-ui,"Segoe UI",Roboto,sans-serif;color:#1d2228;background:#fbfaf7;'
     "border:1px solid #e3e0d8;border-radius:10px;padding:10px 16px 14px}"
@@ -28,6 +28,8 @@ STYLE = (
     "font-size:16px;text-align:left;margin:0;width:max-content}"
     '.cr-line mtd[columnalign="left"]{text-align:left}.cr-line mtd[columnalign="right"]{text-align:right}'
 )
+LEAST = 1e-6  # what a line's terms are compared with where they are all but zero
+FLOAT16_NORMAL = 6.1e-5  # below it float16 has fewer digits
 SUM, PRODUCT, ATOM = 1, 2, 3  # how tightly a term binds
 
 
@@ -289,12 +291,12 @@ class Line:
     note: str
     terms: list[Term]
 
-    def errors(self) -> list[float]:
-        """How far each term is from the one before it, relative to the largest element (of 1e-6 at least). Terms whose
+    def errors(self, least: float = LEAST) -> list[float]:
+        """How far each term is from the one before it, relative to the largest element (`least` at least). Terms whose
         value the tape did not keep are left out.
         """
         values = [np.asarray(x, np.float64) for t in self.terms if (x := t.evaluate()) is not None]
-        scale = max([float(np.abs(v).max(initial=0.0)) for v in values] + [1e-6])
+        scale = max([float(np.abs(v).max(initial=0.0)) for v in values] + [least])
         return [
             float(np.abs(a - b).max(initial=0.0)) / scale if a.shape == b.shape else np.inf
             for a, b in zip(values, values[1:], strict=False)
@@ -315,7 +317,7 @@ class Derivation:
 
     parts: (heading, lines)
     value: what the last line comes to, in the layout of the tensor that was asked for
-    dtype: of the loss, which says how nearly the lines' numbers can agree
+    dtype: the coarsest of the graph, which says how nearly the lines' numbers can agree
     """
 
     title: str
@@ -338,8 +340,9 @@ class Derivation:
     def check(self, tolerance: float | None = None) -> bool:
         """Does each term come to the same as the one before it? By default as nearly as the graph's dtype can say."""
         if tolerance is None:
-            tolerance = 1e-9 if self.dtype == "float64" else 1e-5
-        return all(error <= tolerance for line in self.lines for error in line.errors())
+            tolerance = SEVERAL_ROUNDINGS[self.dtype]
+        least = FLOAT16_NORMAL if self.dtype == "float16" else LEAST
+        return all(error <= tolerance for line in self.lines for error in line.errors(least))
 
     def _repr_html_(self) -> str:
         out = [f"<style>{STYLE}</style><b>{escape(self.title)}</b>"]
@@ -376,24 +379,6 @@ def with_names(formula: Formula, names: Mapping[str, str]) -> str:
         text = text.replace(rf"{mark}^", rf"{{{mark}}}^") if "^" in names[name] else text
         text = text.replace(mark, names[name])
     return text
-
-
-def matrix(value: Any) -> str:
-    """Numbers in brackets, at most 5 x 5 of them; of an array with more axes its first matrix."""
-    a = np.asarray(value, np.float64)
-    if a.ndim == 0:
-        return latex_digits(float(a), 4)
-    if a.ndim > 2:
-        return matrix(a.reshape(-1, a.shape[-1])[: SHOWN + 1])
-    rows = a.reshape(1, -1) if a.ndim == 1 else a
-    cells = [_elided([latex_digits(float(x)) for x in row], r"\cdots") for row in rows]
-    if len(cells) > SHOWN:
-        cells = [*cells[: SHOWN - 1], [r"\vdots"] + [""] * (len(cells[0]) - 1), cells[-1]]
-    return r"\begin{bmatrix} " + r" \\ ".join(" & ".join(row) for row in cells) + r" \end{bmatrix}"
-
-
-def _elided(cells: list[str], dots: str) -> list[str]:
-    return cells if len(cells) <= SHOWN else [*cells[: SHOWN - 1], dots, cells[-1]]
 
 
 def _words(text: str) -> str:

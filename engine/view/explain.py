@@ -18,6 +18,7 @@ import numpy as np
 
 from .. import expr
 from ..autograd import no_grad, unbroadcast
+from ..dtypes import SEVERAL_ROUNDINGS, is_float
 from ..errors import ArgumentError, GradientError
 from ..formula import Formula
 from ..op import ElementwiseOp
@@ -94,7 +95,8 @@ class _Writer:
         self.on_path = self._between()
 
     def write(self, called: str) -> Derivation:
-        d = Derivation(f"d loss / d {called}", str(np.asarray(self.graph.root.value).dtype))
+        floats = [str(v.dtype) for v in self.graph.vertices if is_float(v.dtype)]
+        d = Derivation(f"d loss / d {called}", max(floats, key=SEVERAL_ROUNDINGS.__getitem__))
         d.parts.append(("Forward: what is computed", [self._forward(v) for v in self.on_path]))
         chain = self._chain()
         if chain is not None:

@@ -10,6 +10,7 @@ from ..backends import backend_of
 from ..shapes import Shape
 
 SMALL = 6  # so many numbers are written out
+SHOWN = 5  # rows and columns of a matrix in LaTeX, more are dots
 CELLS = 12  # a picture of an array has at most so many cells a side
 
 
@@ -41,6 +42,24 @@ def latex_digits(x: float, n: int = 3) -> str:
         mantissa, exponent = text.split("e")
         return rf"{mantissa} \cdot 10^{{{int(exponent)}}}"
     return text.replace("∞", r"\infty").replace("nan", r"\text{nan}")
+
+
+def matrix(value: Any) -> str:
+    """Numbers in brackets, at most 5 x 5 of them; of an array with more axes its first matrix."""
+    a = np.asarray(value, np.float64)
+    if a.ndim == 0:
+        return latex_digits(float(a), 4)
+    if a.ndim > 2:
+        return matrix(a.reshape(-1, a.shape[-1])[: SHOWN + 1])
+    rows = a.reshape(1, -1) if a.ndim == 1 else a
+    cells = [_elided([latex_digits(float(x)) for x in row], r"\cdots") for row in rows]
+    if len(cells) > SHOWN:
+        cells = [*cells[: SHOWN - 1], [r"\vdots"] + [""] * (len(cells[0]) - 1), cells[-1]]
+    return r"\begin{bmatrix} " + r" \\ ".join(" & ".join(row) for row in cells) + r" \end{bmatrix}"
+
+
+def _elided(cells: list[str], dots: str) -> list[str]:
+    return cells if len(cells) <= SHOWN else [*cells[: SHOWN - 1], dots, cells[-1]]
 
 
 def words(shape: Shape) -> str:
