@@ -52,6 +52,7 @@ class Layer(config.Configurable, family="layer"):
     _trainable = True
     _training = True
     _generator: Generator | None = None  # the model's; initial values are drawn from its streams
+    _first_built: tuple[int, Parameter | None] = 0, None  # which parameter has a device, and since which Revision
     _path = ""  # within that model
     dtype: Any = None
     built = False
@@ -169,7 +170,7 @@ class Layer(config.Configurable, family="layer"):
 
     def attributes(self) -> Iterator[tuple[str, Any]]:
         """Where parts are looked for. A container names them otherwise: Sequential's are "0", "1" ..."""
-        return ((name, value) for name, value in vars(self).items() if name != "_generator")
+        return ((name, value) for name, value in vars(self).items() if name not in ("_generator", "_first_built"))
 
     def parts(self) -> Iterator[tuple[str, Any]]:
         """(path, part): the parameters, buffers, layers and generators held here, also in lists and dicts."""
@@ -317,7 +318,11 @@ class Layer(config.Configurable, family="layer"):
     @property
     def device(self) -> str:
         """Where its first parameter lies; without one, where new ones would be made."""
-        return next((p.device for _, p in self.named(Parameter) if p.built), current_device())
+        revision, first = self._first_built
+        if first is None or revision != Revision.number:
+            first = next((p for _, p in self.named(Parameter) if p.built), None)
+            object.__setattr__(self, "_first_built", (Revision.number, first))
+        return current_device() if first is None else first.device
 
     def to(self, device: str) -> Layer:
         """Move parameters and buffers to a device; returns itself."""
