@@ -6,7 +6,7 @@ generate(model, ids, 50, do_sample=True, temperature=0.8, top_p=0.9, generator=G
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,7 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     generator: Generator | None = None,
-    eos_token_id: int | None = None,
+    eos_token_id: int | Sequence[int] | None = None,
     pad_token_id: int = 0,
     attention_mask: Any = None,
     use_cache: bool = True,
@@ -76,12 +76,13 @@ def generate(
     do_sample      False takes the likeliest token; True draws, from logits divided by `temperature`, of the `top_k`
                    likeliest tokens, of the fewest that together have the probability `top_p`
     generator      of the draws; by default the process's own
-    eos_token_id   ends a text; it is filled up with pad_token_id until all have ended
+    eos_token_id   ends a text (one token, or any of several); it is filled up with pad_token_id until all have ended
     attention_mask (N,T): 0 at padding, which stands on the left, so that all texts end together
     use_cache      keys and values of earlier tokens are kept: the same tokens, sooner
     streamer       is called with each new column (N,)
 
-    A text that outgrows the model's positions is continued from its last ones. Raises ArgumentError for what can't be.
+    A text that outgrows the model's positions is continued from its last ones. Raises ArgumentError for what can't be,
+    and for logits that are NaN, of which no token is the likeliest.
     """
     ids = np.asarray(input_ids.data if isinstance(input_ids, Tensor) else input_ids)
     _check(ids, attention_mask, max_new_tokens, temperature, top_k, top_p)
@@ -93,7 +94,8 @@ def generate(
         for _ in range(max_new_tokens):
             logits = next_logits(ids, mask)  # (N,V)
             if do_sample:
-                logits = logits / temperature
+                with np.errstate(over="ignore"):  # the likeliest's is 0, the others' may be -inf
+                    logits = (logits - logits.max(-1, keepdims=True)) / temperature
                 logits = logits if top_k is None else keep_top_k(logits, top_k)
                 logits = logits if top_p is None else keep_top_p(logits, top_p)
                 token = draw(logits, generator)
@@ -105,7 +107,7 @@ def generate(
             if streamer is not None:
                 streamer(token)
             if eos_token_id is not None:
-                ended |= token == eos_token_id
+                ended |= np.isin(token, eos_token_id)
                 if ended.all():
                     break
     return ids
@@ -124,7 +126,13 @@ def _reader(model: Any, use_cache: bool) -> Callable[[Array, Array], Array]:
         known = 0 if kept is None else kept.length
         how = {"position_ids": places[:, known:]} if not mask.all() else {}
         out = model(ids[:, known:], attention_mask=mask, cache=kept, logits_to_keep=1, **how)
-        return out.logits.numpy()[:, -1].astype(np.float64)
+        logits = out.logits.numpy()[:, -1].astype(np.float64)
+        if np.isnan(logits).any():
+            raise ArgumentError(
+                f"generate: the model's logits for token {T + 1} are NaN, so none is the likeliest: look at its "
+                "weights (a training that diverged?), or find the op with detect_anomaly()"
+            )
+        return logits
 
     return read
 
@@ -137,11 +145,11 @@ def _check(ids: Array, mask: Any, count: int, temperature: float, top_k: int | N
         )
     if mask is not None and (np.shape(mask) != ids.shape or not (np.asarray(mask)[:, -1] != 0).all()):
         raise ArgumentError("generate: attention_mask is (N,T) like input_ids, and padding stands on the left")
-    if count < 0:
-        raise ArgumentError(f"generate: max_new_tokens is a count, got {count}")
+    if not hasattr(count, "__index__") or count < 0:
+        raise ArgumentError(f"generate: max_new_tokens is a count, got {count!r}")
     if not temperature > 0:
         raise ArgumentError(f"generate: temperature is above 0, got {temperature}; do_sample=False takes the likeliest")
-    if top_k is not None and top_k < 1:
-        raise ArgumentError(f"generate: top_k is at least 1, got {top_k}")
+    if top_k is not None and (not hasattr(top_k, "__index__") or top_k < 1):
+        raise ArgumentError(f"generate: top_k is a count of tokens, at least 1, got {top_k!r}")
     if top_p is not None and not 0 < top_p <= 1:
         raise ArgumentError(f"generate: top_p is a probability above 0, got {top_p}")

@@ -402,6 +402,27 @@ def test_a_text_ends_at_its_end_and_is_streamed(language_model):
     np.testing.assert_array_equal(np.stack(columns, 1), got[:, 3:])
 
 
+def test_any_of_several_tokens_ends_a_text(language_model):
+    ids = ids_of(2, 3)
+    free = generate(language_model, ids, 8)
+    ends = [int(free[0, 4]), int(free[1, 6])]
+    got = generate(language_model, ids, 8, eos_token_id=ends)
+    for row, whole in zip(got[:, 3:], free[:, 3:], strict=True):
+        at = min(list(whole).index(end) for end in ends if end in whole)
+        np.testing.assert_array_equal(row[: at + 1], whole[: at + 1])
+        assert not row[at + 1 :].any()
+
+
+def test_the_coldest_draw_is_the_likeliest_and_nan_is_no_token(language_model):
+    ids = ids_of(2, 3)
+    cold = generate(language_model, ids, 4, do_sample=True, temperature=1e-310)
+    np.testing.assert_array_equal(cold, generate(language_model, ids, 4))
+    language_model.word.embeddings.assign(np.full(language_model.word.embeddings.shape, np.nan))
+    for how in ({}, {"do_sample": True}):
+        with pytest.raises(ArgumentError, match="logits for token 4 are NaN, so none is the likeliest: look at its"):
+            generate(language_model, ids, 4, **how)
+
+
 def test_the_choice_of_tokens():
     logits = np.log(np.array([[0.5, 0.05, 0.3, 0.15], [0.1, 0.2, 0.3, 0.4]]))
     assert (keep_top_k(logits, 2) > -np.inf).tolist() == [[True, False, True, False], [False, False, True, True]]
@@ -419,9 +440,11 @@ def test_the_choice_of_tokens():
     ("how", "message"),
     [
         ({"temperature": 0.0}, "temperature is above 0, got 0.0; do_sample=False takes the likeliest"),
-        ({"top_k": 0}, "top_k is at least 1"),
+        ({"top_k": 0}, "top_k is a count of tokens, at least 1, got 0"),
+        ({"top_k": 2.5}, "top_k is a count of tokens, at least 1, got 2.5"),
         ({"top_p": 1.5}, "top_p is a probability above 0"),
         ({"max_new_tokens": -1}, "max_new_tokens is a count"),
+        ({"max_new_tokens": 2.5}, "max_new_tokens is a count, got 2.5"),
         ({"attention_mask": [[1, 1, 0]]}, "padding stands on the left"),
         ({"input_ids": np.zeros((1, 0), int)}, "an empty beginning is the token that begins texts"),
         ({"input_ids": np.zeros((1, 2))}, r"whole numbers \(N,T\).* got float64"),
