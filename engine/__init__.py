@@ -56,6 +56,7 @@ from .backends import (
     set_float32_matmul_precision as set_float32_matmul_precision,
     set_num_threads as set_num_threads,
 )
+from .captured import capture as capture
 from .dtypes import (
     bool_ as bool_,
     default_dtype as default_dtype,

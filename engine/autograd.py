@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import changes
+from . import changes, replay
 from .backends import Array, backend_of
 from .errors import GradientError, ShapeError
 from .shapes import Shape, broadcast_axes
@@ -362,9 +362,12 @@ def backward(y: Tensor, gradient: Any = None, *, retain_graph: bool | None = Non
     g = seed if create_graph else seed.data
     retain = create_graph if retain_graph is None else retain_graph
     kept, leaves = _walk([(y, g)], targets=None, create_graph=create_graph, retain_graph=retain)
+    recording = replay.current()
     owners = {id(_owner(seed.data))}  # a sum hands one cotangent to several leaves, but each gets its own memory
     for key, leaf in leaves.items():
         g = kept[key] if isinstance(kept[key], Tensor) else Tensor(kept[key])
+        if recording is not None:
+            recording.gradient(leaf)
         if leaf.grad is not None:
             g = leaf.grad + g if create_graph else Tensor(_plus(leaf.grad.data, g.data))
         elif id(_owner(g.data)) in owners:

@@ -11,6 +11,8 @@ since whoever saved the new array did so after the mark.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 MOST_MARKS = 1 << 16  # then the older half is forgotten
@@ -19,18 +21,32 @@ tick = itertools.count().__next__  # the time: it counts nodes and changes
 
 last = -1  # when something was changed for the last time
 _marks: dict[tuple[int, int], int] = {}  # (first address, address behind the last) -> time; the latest at the end
+_notes: list[Any] | None = None  # where what is marked is written down, while a step is recorded
 
 
 def mark(array: Any) -> None:
     """This memory is being written to."""
     global last
     last = tick()
+    if _notes is not None:
+        _notes.append(array)
     place = _extent(array)
     _marks.pop(place, None)
     _marks[place] = last
     if len(_marks) > MOST_MARKS:
         for old in list(_marks)[: MOST_MARKS // 2]:
             del _marks[old]
+
+
+@contextmanager
+def noted(notes: list[Any]) -> Iterator[None]:
+    """Inside, whatever is marked is appended to `notes`: a replay of the same work marks it again."""
+    global _notes
+    before, _notes = _notes, notes
+    try:
+        yield
+    finally:
+        _notes = before
 
 
 def changed(array: Any, since: int) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import random
-from .backends import get_backend
+from .backends import current_device, get_backend
 from .dtypes import canonical, default_dtype, float32, float64, int64, is_float
 from .errors import ArgumentError, DTypeError, ShapeError
 from .ops import broadcast_to, reshape
@@ -59,12 +59,13 @@ def full(
     shape: Any, fill_value: Any, *, dtype: Any = None, device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
     """All `fill_value`: floats take the default float, integers int64, booleans bool, unless `dtype` says otherwise."""
-    value = asarray(fill_value, dtype=dtype, device=device)
+    number = isinstance(fill_value, (bool, int, float, np.generic))  # the device fills it in: nothing is sent there
+    value = asarray(fill_value, dtype=dtype, device="cpu" if number else device)
     if value.ndim:
         raise ShapeError(f"full: fill_value is one number, got shape {value.shape}; broadcast_to repeats an array")
-    backend = get_backend(value.device)
+    backend = get_backend((device or current_device()) if number else value.device)
     with backend.active():
-        filled = backend.xp.full(_shape("full", (shape,)), value.data)
+        filled = backend.xp.full(_shape("full", (shape,)), value.item() if number else value.data, value.dtype)
     return _requiring(Tensor(filled), requires_grad)
 
 

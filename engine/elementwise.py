@@ -10,7 +10,7 @@ import numpy as np
 
 from . import expr
 from .autograd import ANOMALY, RECORDING, Node, check_finite_step, mode
-from .backends import backend_of, get_backend
+from .backends import backend_of, get_backend, scalar
 from .backends.protocol import SMALL
 from .dtypes import bool_, default_dtype, float32, float64, int64, is_float, promote
 from .errors import ArgumentError, DTypeError, ShapeError
@@ -249,7 +249,7 @@ class ElementwiseOp(Op):
 
     def _promoted(self, arrays: list[Any], device: str) -> list[Any]:
         """Inputs in the dtype they are computed in. Python scalars stay weak beside an array."""
-        xp = get_backend(device).xp
+        backend = get_backend(device)
         values = [a for a, n in zip(arrays, self.inputs, strict=True) if n != self.condition]
         strong = [a.dtype for a in values if not isinstance(a, (float, int, bool))]
         weak = {type(a) for a in values if isinstance(a, (float, int, bool))}
@@ -268,7 +268,7 @@ class ElementwiseOp(Op):
                 out.append(
                     a
                     if keep_weak and n != self.condition
-                    else xp.asarray(a, dtype=bool_ if n == self.condition else dtype)
+                    else scalar(backend, a, bool_ if n == self.condition else dtype)
                 )
             else:
                 goal = bool_ if n == self.condition else dtype
@@ -278,10 +278,10 @@ class ElementwiseOp(Op):
     # -- backward
     def pull(self, node: Node, g: Any, create_graph: bool) -> Sequence[Any]:
         if create_graph:
-            xp, n = get_backend(g.device).xp, len(self.inputs)
+            backend, n = get_backend(g.device), len(self.inputs)
             inputs, y = rebuild(node, True), result_of(node, True)
             # a weak scalar on its own would compute in the default dtype: here it takes the result's
-            inputs = [Tensor(xp.asarray(a, dtype=g.dtype)) if isinstance(a, (float, int)) else a for a in inputs]
+            inputs = [Tensor(scalar(backend, a, g.dtype)) if isinstance(a, (float, int)) else a for a in inputs]
             rules = zip(self.atom.vjp, node.parents, strict=False)
             pulled = [
                 None

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from . import replay
 from .backends import get_backend
 from .dtypes import canonical, default_dtype, float32, float64
 from .errors import ArgumentError, DTypeError, ShapeError
@@ -134,7 +135,9 @@ class Generator:
 
     def split(self) -> Generator:
         """A generator independent of this one; each call gives another."""
-        return self.stream(f"split {self._reserve(1)}")
+        child = Generator(self._seed)
+        child._stream = replay.word(lambda: self.stream(f"split {self._reserve(1)}")._stream)
+        return child
 
     # draws, from easy to hard
 
@@ -227,6 +230,7 @@ class Generator:
         return start
 
     def _words(self, start: int, n: int) -> Array:
+        replay.refuse("draws random numbers on the host", "draw them before, and give them to the step")
         return get_backend("cpu").random_bits(self._seed, self._stream, start, n)
 
     def _fill(self, out: Array, each: int, draw: Any) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import precision
 from .autograd import ANOMALY, AUTOCAST, RECORDING, Node, check_finite_step, enable_grad, grad, mode
-from .backends import Array, get_backend
+from .backends import Array, get_backend, scalar
 from .dtypes import bool_, default_dtype, float32, float64, int64, is_float, is_half, promote
 from .errors import ArgumentError, GradientError
 from .index import latex_of
@@ -152,8 +152,8 @@ class StructuralOp(Op):
         else:
             if dtype in (float32, float64):
                 return arrays, None
-        xp = get_backend(device).xp
-        values = [xp.asarray(a) if isinstance(a, (float, int)) else a for a in arrays]
+        backend = get_backend(device)
+        values = [scalar(backend, a) if isinstance(a, (float, int)) else a for a in arrays]
         mixed = [a.dtype for a, n, raw in zip(values, names, arrays, strict=True)
                  if a is not None and n not in self.indices and not isinstance(raw, (float, int))]  # fmt: skip
         dtype = promote(*mixed) if mixed else default_dtype()

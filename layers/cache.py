@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from engine import replay
 from engine.backends import backend_of
 from engine.errors import GradientError, ShapeError
 from engine.tensor import Tensor
@@ -38,6 +39,7 @@ class KeyValueCache:
 
     def extend(self, layer: Any, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Add (N,T,g,d) and (N,T,g,e); all that this layer has read so far, (N,S,g,d) and (N,S,g,e)."""
+        replay.refuse("lengthens a KeyValueCache", "a captured step reads whole sequences")
         _refuse_gradients(keys, values)
         return self._entries.setdefault(id(layer), _Entry()).extend(keys.data, values.data)
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from engine import ops
+from engine import ops, replay
 from engine.backends import backend_of
 from engine.errors import ArgumentError, ShapeError
 from engine.ops import recurrent_steps
@@ -127,6 +127,7 @@ class _Recurrent(Layer):
             x = x * ops.dropout(ones, rate=self.dropout, seed=seed, stream=stream)  # (N,T,D) * (N,1,D)
         y, last = self._run(x, states, mask)
         if self.stateful:
+            replay.refuse(f"carries states from batch to batch ({self.title})", "pass them as initial_state")
             self._last = [state.detach() for state in last]
         y = self._output(y, mask) if self.return_sequences else last[0]
         return [y, *last] if self.return_state else y

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from engine import replay
 from engine.backends import Array, backend_of, move
 from engine.dtypes import is_half
 from engine.errors import ArgumentError, ShapeError
@@ -41,12 +42,18 @@ class Averaged:
     def update(self) -> None:
         """Move the averages towards the weights; call it after each optimiser step (SWA: each epoch)."""
         if not self.averages:
+            replay.refuse(f"begins an average ({type(self).__name__})", "call update() once before it is captured")
             self.averages = [_copy(p) for p in self.params]
-        self.updates += 1
-        numbers = {"keep": 1.0, "rate": self.rate(self.updates)}
+        replay.each(self._count)
         self.averages = [move(a, p.backend) for a, p in zip(self.averages, self.params, strict=True)]
         for a, p in zip(self.averages, self.params, strict=True):
-            self._follow(a.reshape(-1), p.data.reshape(-1), (), numbers)
+            self._follow(a.reshape(-1), p.data.reshape(-1), (), replay.live(self._numbers, a))
+
+    def _count(self) -> None:
+        self.updates += 1
+
+    def _numbers(self) -> dict[str, float]:
+        return {"keep": 1.0, "rate": self.rate(self.updates)}
 
     @contextmanager
     def swapped(self) -> Iterator[None]:

@@ -6,13 +6,14 @@ new slots. Everything else is here: weight decay, clipping, schedules, groups, t
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from engine import config
+from engine import config, replay
 from engine.backends import Array, backend_of
 from engine.errors import ArgumentError, GradientError, ShapeError
 from engine.tensor import Tensor
@@ -35,6 +36,10 @@ class Group:
         """Does every parameter that has a gradient lie in an arena, still?"""
         views = self.views
         return all(p.grad is None or views.get(id(p)) is p.data for p in self.params)
+
+    def moved(self) -> bool:
+        """Does a parameter that was packed lie elsewhere by now?"""
+        return any(self.views.get(id(p), p.data) is not p.data for p in self.params if getattr(p, "built", True))
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy has memory of its own, so it packs its own arena."""
@@ -120,25 +125,37 @@ class Optimizer(config.Configurable, family="optimizer"):
             raise ArgumentError(f"{self.name}.step: no parameters: give them, {self.name}(model.parameters())")
         if all(p.grad is None for p in self.params):
             raise GradientError(f"{self.name}.step: no parameter has a gradient; call loss.backward() before")
-        for group in self.groups:
-            if not group.packed():
-                self._pack(group)
+        replay.each(self._pack)
         clip = self._clip()
-        t = self.iterations + 1
         for group in self.groups:
-            lr = self._rate(group)
-            numbers = self.numbers(group, lr, t)
-            numbers["keep"] = 1.0 - lr * (self.value(group, "weight_decay") or 0.0)
             for arena in group.arenas:
                 assert group.update is not None
                 with backend_of(arena.data).active():
+                    numbers = replay.live(functools.partial(self._numbers, group), arena.grad)
                     for stretch in arena.collect(clip):
                         memory = [buffer[stretch] for buffer in arena.slots.values()]
                         group.update(arena.weights(stretch), arena.grad[stretch], memory, numbers)
                         arena.round(stretch)
-        self.iterations = t
+        replay.each(self._count)
 
-    def _pack(self, group: Group) -> None:
+    def _numbers(self, group: Group) -> dict[str, float]:
+        """What the formula needs in the coming step; `keep` is what weight decay leaves."""
+        lr = self._rate(group)
+        numbers = self.numbers(group, lr, self.iterations + 1)
+        return numbers | {"keep": 1.0 - lr * (self.value(group, "weight_decay") or 0.0)}
+
+    def _count(self) -> None:
+        self.iterations += 1
+
+    def _pack(self) -> None:
+        """See to it that the parameters lie in arenas. A replay writes to those of its capture."""
+        for group in self.groups:
+            if replay.current() is not None and (group.moved() or not group.packed()):
+                replay.refuse(f"has new or moved parameters ({self.name}.step packs them)", "capture it anew")
+            if not group.packed():
+                self._pack_group(group)
+
+    def _pack_group(self, group: Group) -> None:
         """An arena for each device and dtype."""
         slots = self.slots(group)
         kinds: dict[Any, list[int]] = {}

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 from weakref import WeakSet
 
+from engine import replay
 from engine.errors import ArgumentError
 from engine.tensor import Tensor
 
@@ -57,7 +58,10 @@ class GradScaler:
 
     def scale(self, loss: Tensor) -> Tensor:
         """loss times the scale, to be differentiated."""
-        return loss * self._scale if self.enabled else loss
+        if not self.enabled:
+            return loss
+        replay.refuse("uses GradScaler, which reads back whether gradients are finite", "train in bfloat16")
+        return loss * self._scale
 
     def unscale_(self, optimizer: Optimizer) -> None:
         """Divide the gradients by the scale; to be called when they are clipped by hand, else `step` does it.

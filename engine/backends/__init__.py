@@ -17,7 +17,7 @@ from .protocol import Array, Backend
 __all__ = [
     "Array", "Backend", "backend_of", "current_device", "device", "devices", "empty_cache", "get_backend",
     "get_float32_matmul_precision", "get_num_threads", "is_device", "is_owned", "move", "register",
-    "set_float32_matmul_precision", "set_num_threads",
+    "scalar", "set_float32_matmul_precision", "set_num_threads",
 ]  # fmt: skip
 
 _backends: dict[str, Backend] = {"cpu": cpu}  # those in use, by name
@@ -93,6 +93,14 @@ def move(array: Any, to: Backend) -> Array:
         return array
     alike = owner.name.partition(":")[0] == to.name.partition(":")[0]  # from GPU to GPU it does not pass the CPU
     return to.asarray(array if alike else owner.to_numpy(array))
+
+
+def scalar(backend: Backend, value: float, dtype: Any = None) -> Array:
+    """A Python number as an array without axes. On a GPU it is filled in, with nothing sent there."""
+    if backend is cpu:
+        return np.asarray(value, dtype)
+    with backend.active():
+        return backend.xp.full((), value, dtype)
 
 
 # ------------------------------------------------------------------------------------------------ which one is used

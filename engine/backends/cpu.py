@@ -19,7 +19,7 @@ from ..errors import ArgumentError
 from ..formula import Formula
 from ..kernels.cpu import buffers
 from ..kernels.cpu.lane_ufunc import PARALLEL_FROM, gather_team
-from .protocol import SMALL, Array
+from .protocol import SMALL, Array, Graph
 
 ndarray = np.ndarray
 NOTHING_TO_DO = contextlib.nullcontext()
@@ -73,6 +73,9 @@ class CPU:
 
     def synchronize(self) -> None:
         pass
+
+    def graph(self) -> Graph | None:
+        return None
 
     def empty_cache(self) -> None:
         buffers.empty_cache()

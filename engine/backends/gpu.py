@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from .. import replay
 from ..errors import DeviceError
 from ..formula import Formula
 from . import detect, products
 from .assign import assign_last
-from .protocol import Array
+from .graph import CUDAGraph
+from .protocol import Array, Graph
 
 
 class GPU:
@@ -66,12 +68,15 @@ class GPU:
             ) from e
 
     def asarray(self, data: object, dtype: Any = None, copy: bool | None = None) -> Array:
+        if not isinstance(data, self._cupy.ndarray):
+            replay.refuse(*replay.HOST_VALUES)
         with self.active():
             if isinstance(data, self._cupy.ndarray) and data.device.id != self._number:
                 data = data.copy()  # to the current device
             return self._cupy.asarray(data, dtype=dtype, copy=copy)
 
     def to_numpy(self, array: Array) -> Any:
+        replay.refuse(*replay.READING)
         with self.active():
             values = array.get()
             self._bounds.raise_found()
@@ -107,11 +112,16 @@ class GPU:
             self._bounds.check(indices, low, high, explain)
 
     def synchronize(self) -> None:
+        replay.refuse(*replay.WAITING)
         with self.active():
             self._device.synchronize()
             self._bounds.raise_found()
 
+    def graph(self) -> Graph | None:
+        with self.active():
+            self._bounds.prepare()
+        return CUDAGraph(self._cupy, self._device)
+
     def empty_cache(self) -> None:
         with self.active():
             self._cupy.get_default_memory_pool().free_all_blocks()
-

@@ -13,6 +13,18 @@ SMALL = 1 << 14  # elements: of fewer, the Python around a kernel is what takes 
 Array = Any  # numpy.ndarray or cupy.ndarray: whatever the namespace xp makes
 
 
+class Graph(Protocol):
+    """Work that is recorded once, and launched as often as wanted."""
+
+    def record(self) -> AbstractContextManager[None]:
+        """Inside, work given to the device is written down and not done. An error leaves the graph empty."""
+        ...
+
+    def launch(self) -> None:
+        """Do the work, on the same memory; it does not wait."""
+        ...
+
+
 class Backend(Protocol):
     """One device's arrays and kernels. Arrays in and out are that device's own; only the first three methods
     convert.
@@ -71,6 +83,10 @@ class Backend(Protocol):
 
     def synchronize(self) -> None:
         """Return when all work given to the device is done; raise what it found wrong."""
+        ...
+
+    def graph(self) -> Graph | None:
+        """A recording of work, still empty; None where work is not launched but done, on the CPU."""
         ...
 
     def empty_cache(self) -> None:

@@ -26,6 +26,7 @@ from engine.kernels.cpu import (
 )
 from engine.kernels.cpu.recurrent_cells import CELLS
 from engine.kernels.cuda import launch
+from engine.replay import Word
 
 Rng = np.random.Generator
 DTYPES = np.float32, np.float64, np.float16
@@ -551,6 +552,18 @@ def _cut(qkv: Any) -> Any:
     return y, lse, *attention_gradient(y, y, lse, *how)
 
 
+def _replayed(kernel: str, at: int) -> Any:
+    """A kernel that is given the stream as in a replayed step: a number of before, and the present one in memory."""
+
+    def run(*args: Any) -> Any:
+        stream = Word((args[at] + 1) % 2**63)
+        stream.memory = np.array([args[at]], np.uint64)
+        function = getattr(importlib.import_module(f"engine.kernels.cuda.{kernel.split('_')[0]}"), kernel)
+        return function(*args[:at], stream, *args[at + 1 :])
+
+    return run
+
+
 # fmt: off
 CASES = [
     Case("softmax", "softmax", softmax.plain_softmax, _masked_softmax),
@@ -579,6 +592,7 @@ CASES = [
     Case("matmul", "matmul", _plain_product, _products, 32),
     Case("random", "philox_bits", _plain_bits, _streams, dtypes=(np.float32,)),
     Case("dropout", "dropout", dropout.plain_dropout, _dropped, 2),
+    Case("dropout", "replayed", dropout.plain_dropout, _dropped, 2, run=_replayed("dropout", 3)),
     Case("norm", "layer_norm", norm.plain_layer_norm, _samples, 64),
     Case("norm", "layer_norm_gradient", _plain_samples_gradient, _samples_gradient, 256, wide=(3,)),
     Case("norm", "batch_norm", norm.plain_batch_norm, _batches, 64),
@@ -600,6 +614,9 @@ CASES = [
          _attended_back, 256, wide=(2,)),
     Case("attention", "plain_attention_gradient", attention.plain_attention_gradient,
          lambda rng: ((g, *rest) for g, _, _, *rest in _attended_back(rng) if rest[0].size and rest[1].size), 256),
+    Case("attention", "replayed", attention.plain_attention, _attended, 64, run=_replayed("attention", 9)),
+    Case("attention", "gradient, replayed", lambda g, y, lse, *rest: attention.plain_attention_gradient(g, *rest)[:3],
+         _attended_back, 256, wide=(2,), run=_replayed("attention_gradient", 12)),
     Case("attention", "views", _plainly_cut, _cut_from_one, 256, run=_cut),
     Case("embedding", "embedding", lambda ids, table: table[np.clip(ids, 0, len(table) - 1)], _lookups, 0),
     Case("embedding", "embedding_gradient", _plain_additions, _additions, 256),

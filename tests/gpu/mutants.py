@@ -117,6 +117,7 @@ _BY_HAND = {
     "dropout": [
         ("the same word for all", r"words\.at\[k\] <= last", "words.at[0] <= last"),
         ("keeps what it drops", r"words\.at\[k\] <= last", "words.at[k] > last"),
+        ("the stream of before", r"stream = stream_now\(stream, now\);", ""),
         ("no scale", r"load\(x\[4 \* b \+ k\]\) \* scale", "load(x[4 * b + k])"),
         ("a whole block at the end", r"k < 4 && 4 \* b \+ k < n", "k < 4"),
         ("another key", "0xBB67AE85u", "0xBB67AE86u"),
@@ -207,6 +208,7 @@ _BY_HAND = {
         ("four gates for all", r"if \(k >= s\.gates\) break;", ""),
     ],
     "attention": [
+        ("the stream of before", r"drop\.stream = stream_now\(drop\.stream, now\);", ""),
         ("keys behind the last", r"\|\| s >= at\.S \|\|", "||"),
         ("the future", r"\(at\.causal && s > t \+ at\.S - at\.T\)", "false"),
         ("aligned at the start", r"s > t \+ at\.S - at\.T", "s > t"),

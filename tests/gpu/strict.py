@@ -5,6 +5,10 @@ device behind the caller's back, or answer differently: implicit conversion, Num
 functions and keywords that CuPy lacks (cupy_names.json is CuPy's own list), an assignment to one element twice. Memory
 that nobody wrote to holds NaN. Everything that crosses between host and device, or waits, is counted in `crossings`.
 
+Devices have numbers ("strict:1"), and an array of one is refused while another is current. A graph is a list of the
+work that was given while it was recorded: nothing of it is done before the first launch, and each launch does it on the
+same memory. What a device could not record, a copy from the host or to it, is refused.
+
 It says nothing about kernels: those of the CPU run on the raw arrays, and formulas as NumPy runs them.
 """
 
@@ -20,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from engine import replay
 from engine.backends.assign import assign_last
 from engine.backends.cpu import cpu
 
@@ -27,24 +32,97 @@ CUPY = json.loads((Path(__file__).parent / "cupy_names.json").read_text())
 UFUNC_KEYWORDS = {"out", "dtype", "casting"}
 ACCUMULATE = {"add", "multiply"}
 crossings: Counter[str] = Counter()  # "to host", "to device", "wait"
+_device = 0  # the number of the current one
+_tape: list[Callable[[], Any]] | None = None  # the work of the graph that is being recorded
 
 
 class Refused(TypeError):
     """What CuPy would refuse, or do in a way that must not go unnoticed."""
 
 
+def cross(how: str) -> None:
+    if _tape is not None:
+        raise Refused("cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing")
+    crossings[how] += 1
+
+
+# ------------------------------------------------------------------------------------------------ work
+def made(run: Callable[[], Any], *sources: Any) -> Any:
+    """The new arrays that run() makes of `sources`. In a recording their values come with each launch."""
+    got = run()
+    if _tape is None:
+        return got
+    memory = [raw(s) for s in _leaves(sources) if isinstance(s, ndarray)]
+    got = _each(lambda g: np.asarray(g) if isinstance(g, np.generic) else g, got)
+    fresh = [
+        (i, p) for i, p in enumerate(_leaves(got))
+        if isinstance(p, np.ndarray) and not any(np.may_share_memory(p, m) for m in memory)
+    ]  # fmt: skip
+    for _, p in fresh:
+        p.fill(np.nan if p.dtype.kind == "f" else 0)  # not values: those of indices must do no harm
+
+    def again() -> None:
+        values = _leaves(run())
+        for i, p in fresh:
+            p[...] = values[i]
+
+    if fresh:
+        _tape.append(again)
+    return got
+
+
+def written(run: Callable[[], Any]) -> None:
+    """Work that writes over arrays. In a recording it is not done."""
+    if _tape is None:
+        run()
+    else:
+        _tape.append(run)
+
+
+def _leaves(tree: Any) -> list[Any]:
+    return [leaf for part in tree for leaf in _leaves(part)] if isinstance(tree, (tuple, list)) else [tree]
+
+
+def _each(change: Callable[[Any], Any], tree: Any) -> Any:
+    return type(tree)(_each(change, part) for part in tree) if isinstance(tree, (tuple, list)) else change(tree)
+
+
+class Tape:
+    """See `engine.backends.protocol.Graph`."""
+
+    def __init__(self) -> None:
+        self._work: list[Callable[[], Any]] = []
+
+    @contextmanager
+    def record(self) -> Iterator[None]:
+        global _tape
+        _tape = []
+        try:
+            yield
+            self._work = _tape
+        finally:
+            _tape = None
+
+    def launch(self) -> None:
+        for do in self._work:
+            do()
+
+
+# ------------------------------------------------------------------------------------------------ the array
+
+
 class ndarray:
     """Looks like cupy.ndarray."""
 
-    __slots__ = ("__weakref__", "_owner", "_raw")
+    __slots__ = ("__weakref__", "_number", "_owner", "_raw")
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, raw: np.ndarray, owner: ndarray | None = None) -> None:
-        self._raw, self._owner = raw, owner
+        self._raw, self._owner, self._number = raw, owner, _device if owner is None else owner._number
 
     # -- out of the device: said aloud, and counted
     def get(self) -> np.ndarray:
-        crossings["to host"] += 1
+        cross("to host")
         return self._raw.copy()
 
     def item(self) -> Any:
@@ -91,12 +169,18 @@ class ndarray:
         def call(*args: Any, **options: Any) -> Any:
             check_keywords(f"ndarray.{name}", CUPY["methods"][name], args, options)
             if name == "nonzero":
-                crossings["wait"] += 1
-            if name == "take":
-                args = (ndarray(wrapped(raw(args[0]), self.shape, options.get("axis"))), *args[1:])
-            with np.errstate(all="ignore"):
-                got = getattr(self._raw, name)(*map(raw, args), **{k: raw(v) for k, v in options.items()})
-            return wrap(got, self)
+                cross("wait")
+
+            def run() -> Any:
+                raws = [raw(a) for a in args]
+                if name == "take":
+                    raws[0] = wrapped(raws[0], self.shape, options.get("axis"))
+                with np.errstate(all="ignore"):
+                    return getattr(raw(self), name)(*raws, **{k: raw(v) for k, v in options.items()})
+
+            if name in ("fill", "sort", "put"):
+                return written(run)
+            return wrap(made(run, self, args), self)
 
         return call
 
@@ -111,7 +195,7 @@ class ndarray:
 
     @property
     def device(self) -> Any:
-        return SimpleNamespace(id=0)
+        return SimpleNamespace(id=self._number)
 
     def __len__(self) -> int:
         return len(self._raw)
@@ -124,17 +208,20 @@ class ndarray:
 
     # -- indexing
     def __getitem__(self, index: Any) -> Any:
-        key = checked_index(index, self._raw.shape)
-        return wrap(self._raw[key], self)
+        return wrap(made(lambda: self._raw[checked_index(index, self._raw.shape)], self), self)
 
     def __setitem__(self, index: Any, values: Any) -> None:
-        key = checked_index(index, self._raw.shape)
-        parts = key if isinstance(key, tuple) else (key,)
-        if any(isinstance(p, np.ndarray) and p.dtype != bool for p in parts):
-            places = np.arange(self._raw.size).reshape(self._raw.shape)[key]
-            if np.unique(places).size != places.size:
-                raise Refused("an element is assigned to twice: on a GPU any of the values may stay")
-        self._raw[key] = raw(values)
+        def run() -> None:
+            key = checked_index(index, self._raw.shape)
+            parts = key if isinstance(key, tuple) else (key,)
+            if any(isinstance(p, np.ndarray) and p.dtype != bool for p in parts):
+                places = np.arange(self._raw.size).reshape(self._raw.shape)[key]
+                if np.unique(places).size != places.size:
+                    raise Refused("an element is assigned to twice: on a GPU any of the values may stay")
+            raw(self)[key] = raw(values)
+
+        raw(values)  # what can't be a value is refused at once
+        written(run)
 
 
 def _binary(ufunc: str) -> tuple[Any, Any, Any]:
@@ -183,6 +270,10 @@ def wrap(got: Any, source: Any = None) -> Any:
 
 def raw(x: Any) -> Any:
     if isinstance(x, ndarray):
+        if x._number != _device:
+            raise Refused(
+                f"array device must be same as the current device: array device = {x._number} while current = {_device}"
+            )
         return x._raw
     if isinstance(x, np.ndarray):
         raise Refused("Unsupported type <class 'numpy.ndarray'>: it has to be moved to the device first")
@@ -201,7 +292,7 @@ def checked_index(index: Any, shape: tuple[int, ...]) -> Any:
         if isinstance(p, (np.ndarray, list)):
             raise Refused(f"an index of type {type(p).__name__} is copied to the device behind your back")
         if _mask(p):
-            crossings["wait"] += 1  # for the number of elements
+            cross("wait")  # for the number of elements
         if isinstance(p, ndarray) and not _mask(p):
             key.append(wrapped(p._raw, shape, axis))
         else:
@@ -241,28 +332,36 @@ class Function:
         name = self.__name__
         check_keywords(name, sorted(UFUNC_KEYWORDS) if self.ufunc else CUPY["functions"][name], (), options)
         if name in ("nonzero", "unique", "argwhere", "flatnonzero"):
-            crossings["wait"] += 1
-        if name == "take_along_axis":
-            args = (args[0], ndarray(wrapped(raw(args[1]), args[0].shape, args[2])), *args[2:])
-        with np.errstate(all="ignore"):
-            got = self.run(*map(raw, args), **{k: raw(v) for k, v in options.items()})
+            cross("wait")
+
+        def run() -> Any:
+            raws = [raw(a) for a in args]
+            if name == "take_along_axis":
+                raws[1] = wrapped(raws[1], raws[0].shape, raws[2])
+            with np.errstate(all="ignore"):
+                got = self.run(*raws, **{k: raw(v) for k, v in options.items()})
+            if name in ("empty", "empty_like"):
+                poison(got)
+            return got
+
         if isinstance(options.get("out"), ndarray):
+            written(run)
             return options["out"]
-        if name in ("empty", "empty_like"):
-            poison(got)
-        return wrap(got, args[0] if args else None)
+        if name == "copyto":
+            return written(run)
+        return wrap(made(run, args), args[0] if args else None)
 
     def at(self, target: ndarray, index: Any, *values: Any) -> None:
         if not CUPY["ufuncs"][self.__name__]:
             raise Refused(f"cupy.{self.__name__}.at is not supported")
         if self.__name__ in ("maximum", "minimum") and target.dtype.name in ("int64", "int8", "uint8", "int16"):
             raise Refused(f"cupy.{self.__name__}.at has no atomic operation for {target.dtype}")
-        self.run.at(target._raw, checked_index(index, target.shape), *map(raw, values))
+        written(lambda: self.run.at(raw(target), checked_index(index, target.shape), *map(raw, values)))
 
     def accumulate(self, *args: Any, **options: Any) -> Any:
         if self.__name__ not in ACCUMULATE:
             raise Refused(f"cupy.{self.__name__}.accumulate is not supported")
-        return wrap(self.run.accumulate(*map(raw, args), **options))
+        return wrap(made(lambda: self.run.accumulate(*map(raw, args), **options), args))
 
 
 def poison(array: np.ndarray) -> None:
@@ -286,9 +385,9 @@ class Namespace:
 
     def array(self, data: Any, dtype: Any = None, copy: bool = True, order: str = "K") -> ndarray:
         if not isinstance(data, ndarray):
-            crossings["to device"] += 1
+            cross("to device")
             return ndarray(np.array(data, dtype, order=order))
-        return ndarray(np.array(data._raw, dtype, copy=copy or None, order=order))
+        return wrap(made(lambda: np.array(data._raw, dtype, copy=copy or None, order=order), data), data)
 
     def asarray(self, data: Any, dtype: Any = None, order: str | None = None, *, copy: bool | None = None) -> ndarray:
         if isinstance(data, ndarray) and not copy and dtype in (None, data.dtype):
@@ -296,7 +395,7 @@ class Namespace:
         return self.array(data, dtype, copy=bool(copy), order=order or "K")
 
     def full(self, shape: Any, value: Any, dtype: Any = None) -> ndarray:
-        return ndarray(np.full(shape, raw(value), dtype))
+        return wrap(made(lambda: np.full(shape, raw(value), dtype), value))
 
 
 xp: Any = Namespace()
@@ -309,7 +408,7 @@ class Strict:
     name: str
 
     def __init__(self, number: int = 0) -> None:
-        self.name = f"strict:{number}"
+        self.name, self._number = f"strict:{number}", number
         self._wrong: list[Exception] = []
 
     @property
@@ -317,51 +416,96 @@ class Strict:
         return xp
 
     def owns(self, array: object) -> bool:
-        return isinstance(array, ndarray)
+        return isinstance(array, ndarray) and array._number == self._number
 
     def asarray(self, data: object, dtype: Any = None, copy: bool | None = None) -> Any:
-        return xp.asarray(data, dtype, copy=copy)
+        if not isinstance(data, ndarray):
+            replay.refuse(*replay.HOST_VALUES)
+        with self.active():
+            if isinstance(data, ndarray) and data._number != self._number:  # from device to device
+                data = ndarray(data._raw.copy())
+            return xp.asarray(data, dtype, copy=copy)
 
     def to_numpy(self, array: Any) -> Any:
+        replay.refuse(*replay.READING)
         values = array.get()
         self._raise()
         return values
 
     def compile(self, formula: Any) -> Callable[..., Any]:
-        return on_raw_arrays(cpu.compile(formula))
+        return self._on_raw_arrays(cpu.compile(formula))
 
     def compile_update(self, formula: Any) -> Callable[..., None]:
-        return on_raw_arrays(cpu.compile_update(formula))
+        update = cpu.compile_update(formula)
+
+        def call(*xs: Any, out: Any) -> None:
+            def run() -> None:
+                numbers = zip(formula.inputs, map(raw, xs), strict=True)
+                update(*(number(x) if name in formula.params else x for name, x in numbers), out=[raw(o) for o in out])
+
+            with self.active():
+                written(run)
+
+        return call
 
     def kernel(self, module: str, name: str) -> Callable[..., Any]:
-        return on_raw_arrays(cpu.kernel(module, name))
+        return self._on_raw_arrays(cpu.kernel(module, name))
+
+    def _on_raw_arrays(self, kernel: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            def run() -> Any:
+                return kernel(*(raw(number(a)) for a in args), **{k: raw(v) for k, v in options.items()})
+
+            if isinstance(options.get("out"), (ndarray, list, tuple)):
+                written(run)
+                return options["out"]
+            return wrap(made(run, args, tuple(options.values())))
+
+        return call
 
     def scatter_add(self, target: Any, index: Any, values: Any) -> None:
-        cpu.scatter_add(target._raw, checked_index(index, target.shape), raw(values))
+        written(lambda: cpu.scatter_add(raw(target), checked_index(index, target.shape), raw(values)))
 
     def assign(self, target: Any, index: Any, values: Any) -> None:
-        assign_last(xp, target, index, values)
+        with self.active():
+            assign_last(xp, target, index, values)
 
     def random_bits(self, seed: int, stream: int, start: int, n: int) -> Any:
-        return ndarray(cpu.random_bits(seed, stream, start, n))
+        with self.active():
+            return wrap(made(lambda: cpu.random_bits(seed, number(stream), start, n)))
 
     def check_bounds(self, indices: Any, low: int, high: int, explain: Callable[..., Exception]) -> None:
-        try:
-            cpu.check_bounds(indices._raw, low, high, explain)
-        except Exception as problem:
-            self._wrong.append(problem)
-            indices._raw = np.clip(indices._raw, low, max(low, high - 1))  # a GPU's kernels clamp, too
+        recorded = _tape is not None
+
+        def run() -> None:
+            try:
+                cpu.check_bounds(indices._raw, low, high, explain)
+            except Exception as problem:
+                self._wrong.append(problem)
+                clamped = np.clip(indices._raw, low, max(low, high - 1))  # a GPU's kernels clamp, too
+                if recorded:
+                    indices._raw[...] = clamped
+                else:
+                    indices._raw = clamped
+
+        written(run)
 
     @contextmanager
-    def _nothing(self) -> Iterator[None]:
-        yield
-
-    def active(self) -> Any:
-        return self._nothing()
+    def active(self) -> Iterator[None]:
+        global _device
+        before, _device = _device, self._number
+        try:
+            yield
+        finally:
+            _device = before
 
     def synchronize(self) -> None:
-        crossings["wait"] += 1
+        replay.refuse(*replay.WAITING)
+        cross("wait")
         self._raise()
+
+    def graph(self) -> Tape:
+        return Tape()
 
     def empty_cache(self) -> None:
         pass
@@ -373,10 +517,8 @@ class Strict:
             raise first
 
 
-def on_raw_arrays(run: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*args: Any, **options: Any) -> Any:
-        return wrap(run(*map(raw, args), **{k: raw(v) for k, v in options.items()}))
-
-    return call
-
-
+def number(x: Any) -> Any:
+    """A number that lies on the device, as it is when the work is done: what a kernel reads there."""
+    if isinstance(x, replay.Word):
+        return int(x.memory._raw[0])
+    return x.item() if isinstance(x, np.ndarray) and x.shape == (1,) else x

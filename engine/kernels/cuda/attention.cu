@@ -107,7 +107,9 @@ static __device__ __forceinline__ Int first_query(const Plan& at, Int first) {
 
 extern "C" __global__ void attention(const T* __restrict__ q, const T* __restrict__ k, const T* __restrict__ v,
                                      const T* __restrict__ bias, const bool* __restrict__ mask, T* __restrict__ y,
-                                     A* __restrict__ lses, Plan at, Drop drop, A up, A scale) {
+                                     A* __restrict__ lses, Plan at, Drop drop, const Wide* __restrict__ now,
+                                     A up, A scale) {
+    drop.stream = stream_now(drop.stream, now);
     __shared__ Narrow queries, keys;
     __shared__ Broad values;
     const Int tiles = (at.T + TILE - 1) / TILE, first = blockIdx.x % tiles * TILE, head = blockIdx.x / tiles;
@@ -174,7 +176,8 @@ extern "C" __global__ void queries_gradient(const T* __restrict__ q, const T* __
                                             const T* __restrict__ bias, const bool* __restrict__ mask,
                                             const T* __restrict__ g, const A* __restrict__ lses,
                                             const A* __restrict__ products, T* __restrict__ dq, Plan at, Drop drop,
-                                            A up, A scale) {
+                                            const Wide* __restrict__ now, A up, A scale) {
+    drop.stream = stream_now(drop.stream, now);
     __shared__ Narrow mine, theirs;
     __shared__ Broad values;
     const Int tiles = (at.T + TILE - 1) / TILE, first = blockIdx.x % tiles * TILE, head = blockIdx.x / tiles;
@@ -216,7 +219,8 @@ extern "C" __global__ void keys_gradient(const T* __restrict__ q, const T* __res
                                          const T* __restrict__ bias, const bool* __restrict__ mask,
                                          const T* __restrict__ g, const A* __restrict__ lses,
                                          const A* __restrict__ products, T* __restrict__ dk, T* __restrict__ dv, Plan at,
-                                         Drop drop, A up, A scale) {
+                                         Drop drop, const Wide* __restrict__ now, A up, A scale) {
+    drop.stream = stream_now(drop.stream, now);
     __shared__ Narrow mine, theirs;
     __shared__ Broad values;
     const Int tiles = (at.S + TILE - 1) / TILE, first = blockIdx.x % tiles * TILE, head = blockIdx.x / tiles;

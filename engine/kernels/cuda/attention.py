@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .dropout import dropout
-from .launch import Grid, rows, run, wide, xp
+from .launch import Grid, place_of_mask, rows, run, wide, xp
 from .softmax import softmax, softmax_gradient
 
 Array = Any
@@ -106,8 +106,11 @@ def _broadcast_steps(x: Array, full: tuple[int, ...]) -> list[int]:
     return [0] * (len(full) - x.ndim) + steps
 
 
-def _drop(rate: float, seed: int, stream: int) -> tuple[Any, float]:
-    """Which words keep a weight, and what it is then multiplied with: at rate 1 none does."""
+def _drop(rate: float, seed: int, stream: int) -> tuple[Any, Array | None, float]:
+    """Which words keep a weight, where their stream lies in a replayed step, and what a weight is then multiplied with:
+    at rate 1 none is kept.
+    """
     threshold = round((1 - rate) * 2**32)
-    drop = np.array((seed, stream, threshold - 1, int(rate > 0)), DROP)
-    return drop, 1 / (1 - rate) if threshold else 0.0
+    *key, now = place_of_mask(seed, stream)
+    drop = np.array((*key, threshold - 1, int(rate > 0)), DROP)
+    return drop, now, 1 / (1 - rate) if threshold else 0.0

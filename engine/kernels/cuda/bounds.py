@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from engine import replay
+
 from .elementwise import BLOCK, MOST_BLOCKS, C
 
 TEXT = """
@@ -27,6 +29,7 @@ extern "C" __global__ void check(long long n, const %s* indices, long long low, 
     }
 }
 """
+Check = tuple[tuple[int, ...], Callable[..., Exception]]  # the indices' shape, and the error from place and index
 MOST = 4096  # checks before they are read without being asked
 
 
@@ -36,32 +39,39 @@ class Bounds:
     def __init__(self, backend: Any) -> None:
         self._backend = backend
         self._found: Any = None  # on the device: the number of the check that failed first, the place, the index
-        self._checks: list[tuple[tuple[int, ...], Callable[..., Exception]]] = []
+        self._checks: list[Check] = []
+        self._recorded: list[Check] = []  # of graphs, which may be launched at any time; their numbers are negative
         self._modules: dict[str, Any] = {}
+
+    def prepare(self) -> None:
+        """Let there be a place for what is found: a recorded check must not make one, it would be emptied each time."""
+        if self._found is None:
+            self._found = self._backend.xp.zeros(3, np.int64)
 
     def check(self, indices: Any, low: int, high: int, explain: Callable[..., Exception]) -> None:
         if not indices.size:
             return
-        xp = self._backend.xp
-        if self._found is None:
-            self._found = xp.zeros(3, np.int64)
+        xp, recording = self._backend.xp, replay.current() is not None
+        self.prepare()
         kind = indices.dtype.name
         if kind not in self._modules:
             self._modules[kind] = xp.RawModule(code=TEXT % C[kind], options=("-std=c++17",))
-        self._checks.append((indices.shape, explain))
+        checks = self._recorded if recording else self._checks
+        checks.append((indices.shape, explain))
+        number = -len(checks) if recording else len(checks)
         flat, grid = xp.ascontiguousarray(indices), (min(-(-indices.size // BLOCK), MOST_BLOCKS),)
-        numbers = [np.int64(v) for v in (low, high, len(self._checks))]
+        numbers = [np.int64(v) for v in (low, high, number)]
         self._modules[kind].get_function("check")(grid, (BLOCK,), (np.int64(flat.size), flat, *numbers, self._found))
-        if len(self._checks) == MOST:
+        if len(self._checks) == MOST and not recording:
             self.raise_found()
 
     def raise_found(self) -> None:
         """Raise what the checks found. Waits for the device, if there were any."""
-        if not self._checks:
+        if not self._checks and not self._recorded:
             return
         number, place, index = self._found.get().tolist()
         checks, self._checks = self._checks, []
         if number:
             self._found.fill(0)
-            shape, explain = checks[number - 1]
+            shape, explain = checks[number - 1] if number > 0 else self._recorded[-number - 1]
             raise explain(tuple(map(int, np.unravel_index(place, shape))), index)

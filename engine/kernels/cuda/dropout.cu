@@ -5,8 +5,9 @@
 //         y[i] = x[i] scale  where words[i] <= last, else 0
 #include "philox.cuh"
 
-extern "C" __global__ void dropout(const T* __restrict__ x, T* __restrict__ y, Wide seed, Wide stream, Word last, A scale,
-                                   Int n) {
+extern "C" __global__ void dropout(const T* __restrict__ x, T* __restrict__ y, Wide seed, Wide stream,
+                                   const Wide* __restrict__ now, Word last, A scale, Int n) {
+    stream = stream_now(stream, now);
     for (Int b = first_element(); 4 * b < n; b += element_step()) {
         const Words words = philox(seed, stream, b);
         for (int k = 0; k < 4 && 4 * b + k < n; k++)

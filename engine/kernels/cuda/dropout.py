@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .launch import elements, run, xp
+from .launch import elements, place_of_mask, run, xp
 
 Array = Any
 
@@ -16,7 +16,7 @@ def dropout(x: Array, rate: float, seed: int, stream: int) -> Array:
     threshold = round((1 - rate) * 2**32)  # words below it keep their element
     if threshold == 0:
         return xp().zeros(x.shape, x.dtype)
-    y, place = xp().empty(x.shape, x.dtype), (np.uint64(seed), np.uint64(stream), np.uint32(threshold - 1))
-    x = xp().ascontiguousarray(x)
-    run("dropout", "dropout", x.dtype, elements(-(-x.size // 4)), x, y, *place, 1 / (1 - rate), x.size)
+    y, last = xp().empty(x.shape, x.dtype), np.uint32(threshold - 1)
+    x, place = xp().ascontiguousarray(x), place_of_mask(seed, stream)
+    run("dropout", "dropout", x.dtype, elements(-(-x.size // 4)), x, y, *place, last, 1 / (1 - rate), x.size)
     return y

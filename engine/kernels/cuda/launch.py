@@ -149,6 +149,11 @@ def run(module: str, kernel: str, dtype: Any, grid: Grid, *args: Any) -> None:
     _kernel(_driver, module, kernel, name)(*grid, tuple([_argument(a, real) for a in args]))
 
 
+def place_of_mask(seed: int, stream: int) -> tuple[Any, Any, Array | None]:
+    """What a kernel that makes a mask takes: two words, and where the second one lies in a replayed step."""
+    return np.uint64(seed), np.uint64(stream), getattr(stream, "memory", None)
+
+
 def wide(dtype: Any) -> Any:
     """The dtype of A: what statistics and partial sums are kept in."""
     return np.dtype(np.float64 if dtype == np.float64 else np.float32)

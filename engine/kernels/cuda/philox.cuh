@@ -5,6 +5,9 @@ typedef unsigned long long Wide;
 
 struct Words { Word at[4]; };
 
+// The stream of a mask: the number that was given, or in a replayed step the one that lies on the device by now.
+static __device__ __forceinline__ Wide stream_now(Wide stream, const Wide* now) { return now ? *now : stream; }
+
 static __device__ __forceinline__ Words philox(Wide seed, Wide stream, Wide block) {
     Word c0 = (Word)block, c1 = (Word)(block >> 32), c2 = (Word)stream, c3 = (Word)(stream >> 32);
     Word k0 = (Word)seed, k1 = (Word)(seed >> 32);

@@ -1,0 +1,48 @@
+"""A CUDA graph: work that CuPy's stream records instead of doing it, to be launched again as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from ..errors import DeviceError
+
+
+class CUDAGraph:
+    """See `protocol.Graph`.
+
+    What the work allocates comes from a pool of its own, that lives as long as the graph: nobody else is given this
+    memory, so each launch finds it at the same addresses.
+    """
+
+    def __init__(self, cupy: Any, device: Any) -> None:
+        self._cupy, self._device = cupy, device
+        with device:
+            self._stream, self._pool = cupy.cuda.Stream(non_blocking=True), cupy.cuda.MemoryPool()
+        self._graph: Any = None
+
+    @contextmanager
+    def record(self) -> Iterator[None]:
+        cuda = self._cupy.cuda
+        with self._device, self._stream, cuda.using_allocator(self._pool.malloc):
+            self._stream.begin_capture()
+            try:
+                yield
+            except BaseException as problem:
+                self._drop()
+                if isinstance(problem, cuda.runtime.CUDARuntimeError):
+                    raise DeviceError(
+                        f"capture: CUDA can't record what the step does ({problem}); "
+                        "it may only launch work: move what waits, or copies from the host, out of it"
+                    ) from problem
+                raise
+            self._graph = self._stream.end_capture()
+
+    def _drop(self) -> None:
+        with suppress(self._cupy.cuda.runtime.CUDARuntimeError):  # what was forbidden has ended it already
+            self._stream.end_capture()
+
+    def launch(self) -> None:
+        with self._device:
+            self._graph.launch(self._cupy.cuda.get_current_stream())

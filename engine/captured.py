@@ -1,0 +1,164 @@
+"""A training step as one launch: recorded once, replayed with new data.
+
+    @engine.capture
+    def step(x, y):                       # everything that happens in one step
+        optimizer.zero_grad()
+        loss = loss_fn(y, model(x))
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    for x, y in batches:
+        loss = step(x, y)                 # two calls run as they are, the third is recorded, and then it is replayed
+
+On a GPU a small step is mostly Python: hundreds of launches of a few microseconds each. A replay is one launch of all
+of them (a CUDA graph). It makes the numbers that the step itself would have made: masks of dropout, the number of the
+step and the learning rate go on (`engine/replay.py`). On the CPU there is nothing to gain, and the step just runs.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import replay
+from .backends import Backend, current_device, get_backend, move
+from .backends.protocol import Graph
+from .errors import ArgumentError, DeviceError, DTypeError, ShapeError
+from .tensor import Tensor, asarray
+
+
+class Captured:
+    """A step that is recorded and replayed; made by `capture`."""
+
+    def __init__(self, step: Callable[..., Any], warmup: int, device: str | None) -> None:
+        functools.update_wrapper(self, step)
+        self._step, self._warmup, self._device = step, warmup, device
+        self._graph: Graph | None = None
+        self._recording: replay.Recording | None = None
+        self._inputs: list[Any] = []
+        self._names: list[str] = []
+        self._outputs: Any = None
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        names = [*map(str, range(len(args))), *named]
+        backend = get_backend(self._device or _device_of([*args, *named.values()]))
+        given = [_placed(a, backend) for a in (*args, *named.values())]
+        if replay.current() is not None:
+            raise DeviceError("capture: a captured step is called in another; call the plain function there")
+        if self._recording is not None:
+            self._fill(names, given)
+            self._recording.again()
+        elif self._warmup or (graph := backend.graph()) is None:
+            self._warmup = max(0, self._warmup - 1)
+            return _plain(self._step(*given[: len(args)], **dict(zip(named, given[len(args) :], strict=True))))
+        else:
+            self._record(backend, graph, names, given, len(args))
+        assert self._graph is not None
+        self._graph.launch()
+        return self._outputs
+
+    def _record(self, backend: Backend, graph: Graph, names: list[str], given: list[Any], positional: int) -> None:
+        self._names, self._inputs = names, [a.clone().detach() if isinstance(a, Tensor) else a for a in given]
+        recording = replay.Recording(backend)
+        with recording.active(), graph.record():
+            rest = dict(zip(names[positional:], self._inputs[positional:], strict=True))
+            self._outputs = _plain(self._step(*self._inputs[:positional], **rest))
+        self._graph, self._recording = graph, recording
+        recording.send()
+
+    def _fill(self, names: list[str], given: list[Any]) -> None:
+        """New values into the inputs that the graph reads."""
+        if names != self._names:
+            raise ArgumentError(f"capture: recorded were the arguments {self._names}, these are {names}; call it alike")
+        for name, old, new in zip(names, self._inputs, given, strict=True):
+            _fits(name, old, new)
+        for old, new in zip(self._inputs, given, strict=True):
+            if isinstance(old, Tensor):
+                with old.backend.active():
+                    old.data[...] = new.data
+                old.mark_changed()
+
+
+def capture(step: Callable[..., Any] | None = None, *, warmup: int = 2, device: str | None = None) -> Any:
+    """Record `step` on its first call after `warmup` plain ones, and replay it from then on. Also a decorator.
+
+    step     a function of tensors and arrays (other arguments are constants: the same ones in each call). It returns
+             tensors, in tuples, lists or dicts, or None
+    warmup   calls, at least one, that run as they are: kernels are compiled, and an optimiser packs its parameters
+    device   where it runs: by default, where the first tensor among the arguments is, else the current device
+
+    Each call is one step, whether it is plain, recorded or replayed, and gives the same numbers. Arrays among the
+    arguments reach the step as tensors on the device, and results come detached. From the recorded call on, all calls
+    return the same tensors, whose values the next call replaces: `.clone()` what you want to keep.
+
+    What is decided in Python is decided once: branches, modes (training or not), which parameters are trainable,
+    Python numbers that the step computes with. The memory that it reads besides its arguments, such as parameters,
+    must stay where it is: values may be loaded into it, but `.to()` calls for a new capture.
+
+    Raises ArgumentError, ShapeError, DTypeError where a call differs from the recorded one; DeviceError where the step
+    does what can't be repeated: it reads values back, makes tensors of host data, draws random numbers on the host,
+    carries a recurrent layer's states along; GradientError where gradients add up from step to step.
+    The words are PyTorch's (`torch.cuda.graph`, `make_graphed_callables`); a CUDA graph is recorded by CuPy.
+    """
+    if warmup < 1:
+        raise ArgumentError(f"capture: warmup is {warmup}; one plain call at least has to compile what is launched")
+    if step is None:
+        return functools.partial(capture, warmup=warmup, device=device)
+    return Captured(step, warmup, device)
+
+
+def _device_of(arguments: list[Any]) -> str:
+    return next((a.device for a in arguments if isinstance(a, Tensor)), current_device())
+
+
+def _placed(a: Any, backend: Backend) -> Any:
+    """Tensors and arrays as tensors on the device; a constant as it is."""
+    if isinstance(a, Tensor):
+        if a.backend is not backend:
+            raise DeviceError(
+                f'capture: an argument is on {a.device}, the step on {backend.name}; move it with .to("{backend.name}")'
+            )
+        if a.requires_grad:
+            raise ArgumentError(
+                "capture: an argument requires a gradient, which a replay would give to a copy; "
+                "pass x.detach(), and return engine.grad(..) from the step"
+            )
+        return a
+    if isinstance(a, (np.ndarray, np.generic)) or hasattr(a, "__dlpack__"):
+        return Tensor(move(asarray(a, device=backend.name).data, backend))
+    if isinstance(a, (list, tuple, dict)):
+        raise ArgumentError(f"capture: an argument is a {type(a).__name__}; pass its tensors one by one")
+    return a
+
+
+def _fits(name: str, old: Any, new: Any) -> None:
+    if isinstance(old, Tensor) != isinstance(new, Tensor) or (not isinstance(old, Tensor) and old != new):
+        raise ArgumentError(f"capture: argument {name} was recorded as the constant {old!r}, and is {new!r} now")
+    if not isinstance(old, Tensor):
+        return
+    remedy = "a graph is of fixed shapes and dtypes: capture another, or call the plain function for this batch"
+    if old.shape != new.shape:
+        raise ShapeError(
+            f"capture: argument {name} was recorded with shape {old.shape}, now it is {new.shape}; {remedy}"
+        )
+    if old.dtype != new.dtype:
+        raise DTypeError(f"capture: argument {name} was recorded as {old.dtype}, now it is {new.dtype}; {remedy}")
+
+
+def _plain(result: Any) -> Any:
+    """The step's results without their history."""
+    if result is None:
+        return None
+    if isinstance(result, Tensor):
+        return result.detach()
+    if isinstance(result, (tuple, list)):
+        return type(result)(map(_plain, result))
+    if isinstance(result, dict):
+        return {key: _plain(value) for key, value in result.items()}
+    raise ArgumentError(
+        f"capture: the step returns a {type(result).__name__}, which a replay can't make anew; return tensors"
+    )

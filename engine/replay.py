@@ -1,0 +1,150 @@
+"""What a recorded step must do anew each time it is replayed, though its Python does not run again.
+
+A recording (`engine.capture`) keeps launches with the addresses and numbers that they had. Whatever the host counts in
+a step, the number of the step, a learning rate, the stream of a dropout mask, would stay what it was. So whoever
+computes such a number says how:
+
+    live(make, like)      numbers {name: value} that a formula takes: Python's, or in a recording the device's own
+    word(make)            a 64-bit whole number of which a kernel needs the present value, such as a mask's stream
+    each(do)              something that the host does in every step, such as counting it
+
+Before a replay all of these happen again, in the order of the step, and their values are sent to the device together.
+What can't be done anew is refused, by `refuse`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import changes
+from .errors import DeviceError, GradientError
+
+if TYPE_CHECKING:
+    from .backends.protocol import Array, Backend
+
+HOST_VALUES = "makes a tensor of values on the host", "give them to the step as an argument, or make the tensor before"
+READING = "reads values back from the device", "return the tensor, and read it after the call"
+WAITING = "waits for the device", READING[1]
+ROOM = 4096  # numbers that a recording may make anew
+_current: ContextVar[Recording | None] = ContextVar("chainrule_recording", default=None)
+
+
+class Word(int):
+    """A number that replays make anew: the present one for whoever computes on the host, its place for kernels."""
+
+    memory: Array  # (1,), uint64, on the device
+
+
+class Recording:
+    """The host's part of a recorded step."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.host = np.zeros(ROOM, np.uint64)  # each number has 64 bits, be it a float or a word
+        self.device = backend.asarray(self.host)
+        self.count = 0
+        self._backend = backend
+        self._doings: list[Callable[[], None]] = []
+        self._changed: list[Array] = []
+        self._gradients: set[int] = set()  # ids of the leaves that got theirs in this step
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Inside, `live`, `word` and `each` go to this recording."""
+        token = _current.set(self)
+        try:
+            with changes.noted(self._changed):
+                yield
+        finally:
+            _current.reset(token)
+
+    def again(self) -> None:
+        """The host's part of one more step."""
+        token = _current.set(self)
+        try:
+            for do in self._doings:
+                do()
+        finally:
+            _current.reset(token)
+        for array in self._changed:
+            changes.mark(array)
+        self.send()
+
+    def send(self) -> None:
+        """The present numbers to the device."""
+        if self.count:
+            self.device[: self.count] = self._backend.asarray(self.host[: self.count].copy())
+
+    def each(self, do: Callable[[], None]) -> None:
+        self._doings.append(do)
+
+    def place(self, dtype: Any) -> tuple[Any, Array]:
+        """Room for one number: on the host, to be written to, and on the device, (1,)."""
+        if self.count == ROOM:
+            raise DeviceError(f"capture: the step makes more than {ROOM} numbers anew; capture it in parts")
+        here, there = (memory[self.count : self.count + 1].view(dtype)[:1] for memory in (self.host, self.device))
+        self.count += 1
+        return here, there
+
+    def gradient(self, leaf: Any) -> None:
+        """A leaf gets a gradient; one from before the recording would be added to as it was then, in each replay."""
+        if leaf.grad is not None and id(leaf) not in self._gradients:
+            raise GradientError(
+                f"capture: backward adds to a gradient (shape {leaf.shape}) that is there from before the step; "
+                "begin the step with optimizer.zero_grad()"
+            )
+        self._gradients.add(id(leaf))
+
+
+def current() -> Recording | None:
+    """The recording that is being made, or whose replay is being prepared."""
+    return _current.get()
+
+
+def live(make: Callable[[], dict[str, float]], like: Array) -> dict[str, Any]:
+    """The numbers make(), for a formula of arrays like `like`; in a recording, (1,) arrays that replays make anew."""
+    recording = _current.get()
+    if recording is None:
+        return make()
+    places = {name: recording.place(like.dtype) for name in make()}
+
+    def write() -> None:
+        for name, value in make().items():
+            places[name][0][0] = value
+
+    each(write)
+    return {name: there for name, (_, there) in places.items()}
+
+
+def word(make: Callable[[], int]) -> int:
+    """The number make(), 0 <= number < 2**64."""
+    recording = _current.get()
+    if recording is None:
+        return make()
+    here, there = recording.place(np.uint64)
+
+    def write() -> None:
+        here[0] = make()
+
+    each(write)
+    found = Word(here[0])
+    found.memory = there
+    return found
+
+
+def each(do: Callable[[], None]) -> None:
+    """Do it now, and before each replay in its turn."""
+    do()
+    recording = _current.get()
+    if recording is not None:
+        recording.each(do)
+
+
+def refuse(what: str, remedy: str) -> None:
+    """Raise DeviceError, in a recording."""
+    if _current.get() is not None:
+        raise DeviceError(f"capture: the step {what}, which a replay can't repeat; {remedy}")

@@ -1,0 +1,308 @@
+"""A captured step makes the numbers of the step itself, call by call; what can't be repeated is refused.
+
+The device is the strict stand-in, whose graph is a list of work on fixed memory: numbers that the host passed by value
+stay what they were when it was recorded, as on a GPU.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import engine
+import layers
+import models
+import optim
+from engine import backends, ops
+from engine.parameter import training_mode
+from tests.gpu.strict import Strict
+
+STEPS = 6
+
+
+@pytest.fixture(autouse=True, scope="module")
+def stand_in(request):
+    """The device "strict", unless the session runs on another than the CPU: then that one."""
+    device = request.config.getoption("--device")
+    if device != "cpu":
+        yield device
+        return
+    remove = backends.register("strict", Strict)
+    yield "strict"
+    remove()
+
+
+@pytest.fixture(autouse=True)
+def device(stand_in):
+    with engine.device(stand_in):
+        yield stand_in
+
+
+def drawn(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+# ------------------------------------------------------------------------------------------------ the numbers
+def image_network():
+    return models.Sequential([
+        layers.Conv2D(4, 3, activation="relu"), layers.MaxPooling2D(2), layers.BatchNormalization(), layers.Flatten(),
+        layers.Dropout(0.3), layers.Dense(8, activation="gelu"), layers.LayerNormalization(), layers.Dense(3),
+    ], seed=0)  # fmt: skip
+
+
+def words(*parts):
+    return lambda: models.Sequential([layers.Embedding(20, 8), *(part() for part in parts), layers.Dense(3)], seed=0)
+
+
+IMAGES = [(drawn(4, 8, 8, 1, seed=i), np.random.default_rng(i).integers(0, 3, 4)) for i in range(STEPS)]
+TEXTS = [(np.random.default_rng(i).integers(1, 20, (4, 5)), y) for i, (_, y) in enumerate(IMAGES)]
+NETWORKS = {
+    "convolutional": (image_network, IMAGES),
+    "embedding": (words(layers.Flatten), TEXTS),
+    "lstm": (words(lambda: layers.LSTM(5, dropout=0.2, recurrent_dropout=0.2)), TEXTS),
+    "gru": (words(lambda: layers.Bidirectional(layers.GRU(4))), TEXTS),
+    "attention": (words(lambda: layers.TransformerEncoder(16, 2, dropout=0.2), layers.Flatten), TEXTS),
+}  # fmt: skip
+RATE = optim.schedules.ExponentialDecay(0.05, 2, 0.5)
+OPTIMIZERS = {
+    "SGD": lambda p: optim.SGD(p, RATE), "momentum": lambda p: optim.SGD(p, RATE, momentum=0.9, nesterov=True),
+    "Adam": lambda p: optim.Adam(p, RATE), "AdamW": lambda p: optim.AdamW(p, RATE, weight_decay=0.1),
+    "RMSprop": optim.RMSprop, "Adagrad": optim.Adagrad, "Adadelta": optim.Adadelta,
+    "Lion": lambda p: optim.Lion(p, RATE),
+    "clipped": lambda p: optim.Adam(p, RATE, global_clipnorm=0.1),
+}  # fmt: skip
+
+
+def trained(make, optimizer, batches, wrap, average=None):
+    """The losses of all steps, the parameters after them, and where the optimiser and the generators stand."""
+    model = make()
+    model.build((None, *batches[0][0].shape[1:]))
+    opt, loss = optimizer(model.parameters()), layers.losses.SparseCategoricalCrossentropy(from_logits=True)
+    averages = average(model.parameters()) if average else None
+
+    def step(x, y):
+        opt.zero_grad()
+        with training_mode(True):
+            value = loss(y, model(x))
+        value.backward()
+        opt.step()
+        if averages:
+            averages.update()
+        return value
+
+    run = wrap(step)
+    losses = [run(x, y).item() for x, y in batches]
+    after = averages.state_dict()["averages"] if averages else {}
+    return losses, model.state_dict() | after, (opt.iterations, model.random_state())
+
+
+def plain(step):
+    return lambda x, y: step(engine.tensor(x), engine.tensor(y))
+
+
+def same(*how, **more):
+    want, got = trained(*how, plain, **more), trained(*how, engine.capture, **more)
+    assert got[0] == want[0]
+    assert got[2] == want[2]
+    for path, values in want[1].items():
+        np.testing.assert_array_equal(got[1][path], values, err_msg=path)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_captured_step_trains_as_the_plain_one(name):
+    make, batches = NETWORKS[name]
+    same(make, OPTIMIZERS["Adam"], batches)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_number_of_the_step_and_the_learning_rate_go_on(name):
+    same(NETWORKS["embedding"][0], OPTIMIZERS[name], TEXTS)
+
+
+@pytest.mark.parametrize("average", [optim.EMA, optim.SWA])
+def test_averages_go_on(average):
+    same(NETWORKS["embedding"][0], OPTIMIZERS["SGD"], TEXTS, average=average)
+
+
+def test_on_the_cpu_the_step_just_runs():
+    with engine.device("cpu"):
+        same(*NETWORKS["convolutional"][:1], OPTIMIZERS["Adam"], IMAGES)
+
+
+# ------------------------------------------------------------------------------------------------ what a call is
+def captured(step, *examples, **named):
+    """After its plain calls, and one that is recorded."""
+    run = engine.capture(step, warmup=1)
+    for _ in range(2):
+        run(*examples, **named)
+    return run
+
+
+def test_arrays_arrive_as_tensors_and_results_stay_where_they_are():
+    seen = []
+
+    def step(x, scale, *, shift):
+        seen.append((type(x), x.device))
+        return {"y": x * scale + shift, "rest": (x.sum(), None)}
+
+    run = captured(step, drawn(3), 2.0, shift=drawn(3, seed=1))
+    first = run(drawn(3, seed=2), 2.0, shift=drawn(3, seed=3))
+    np.testing.assert_allclose(first["y"].numpy(), 2 * drawn(3, seed=2) + drawn(3, seed=3), rtol=1e-6)
+    again = run(drawn(3, seed=4), 2.0, shift=drawn(3, seed=5))
+    assert again is first
+    np.testing.assert_allclose(first["rest"][0].item(), drawn(3, seed=4).sum(), rtol=1e-5)
+    assert first["rest"][1] is None
+    assert not first["y"].requires_grad
+    assert len(seen) == 2  # its Python ran for the plain call and the recorded one
+    assert {kind for kind, _ in seen} == {engine.Tensor}
+
+
+def test_a_decorator_keeps_the_name():
+    @engine.capture(warmup=3)
+    def double(x):
+        """Twice."""
+        return 2 * x
+
+    assert (double.__name__, double.__doc__) == ("double", "Twice.")
+    for i in range(6):
+        np.testing.assert_array_equal(double(drawn(2, seed=i)).numpy(), 2 * drawn(2, seed=i))
+
+
+def test_the_learning_rate_may_be_set_between_replays():
+    w = engine.tensor([1.0], requires_grad=True)
+    optimizer = optim.SGD([w], 0.5)
+
+    def step():
+        optimizer.zero_grad()
+        w.sum().backward()
+        optimizer.step()
+
+    run = captured(step)
+    optimizer.learning_rate = 0.25
+    run()
+    assert w.item() == 1 - 0.5 - 0.5 - 0.25
+
+
+def test_a_graph_that_saved_parameters_notices_that_a_replay_changed_them():
+    w = engine.tensor([1.0, 2.0], requires_grad=True)
+    optimizer = optim.SGD([w], 0.5)
+
+    def step(x):
+        optimizer.zero_grad()
+        (w * x).sum().backward()
+        optimizer.step()
+
+    run = captured(step, drawn(2))
+    y = (w * w).sum()
+    run(drawn(2))
+    with pytest.raises(engine.GradientError, match="changed in place"):
+        y.backward()
+
+
+def test_a_wrong_index_in_a_replay_is_raised_by_the_next_read():
+    table = engine.tensor(drawn(5, 2))
+    run = captured(lambda ids: ops.embedding(ids, table), np.array([1, 2]))
+    y = run(np.array([0, 9]))
+    with pytest.raises(engine.IndexRangeError, match=r"ids\[1\] is 9, but the table has 5 rows"):
+        y.numpy()
+    np.testing.assert_array_equal(run(np.array([3, 0])).numpy(), table.numpy()[[3, 0]])
+
+
+# ------------------------------------------------------------------------------------------------ what is refused
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda run: run(drawn(4), 2), engine.ShapeError, r"0 was recorded with shape \(3,\), now it is \(4,\)"),
+        (lambda run: run(drawn(3).astype(np.float64), 2), engine.DTypeError, "recorded as float32, now it is float64"),
+        (lambda run: run(drawn(3), 3), engine.ArgumentError, "argument 1 was recorded as the constant 2, and is 3 now"),
+        (lambda run: run(drawn(3), k=2), engine.ArgumentError, r"recorded were the arguments \['0', '1'\], these are"),
+        (lambda run: run([drawn(3)], 2), engine.ArgumentError, "an argument is a list; pass its tensors one by one"),
+        (lambda run: run(engine.ones(3, requires_grad=True), 2), engine.ArgumentError, "requires a gradient"),
+        (lambda run: run(engine.ones(3, device="cpu"), 2), engine.DeviceError, r"an argument is on cpu, the step on"),
+    ],
+    ids=["shape", "dtype", "constant", "names", "list", "gradient", "device"],
+)
+def test_a_call_that_differs_is_refused(call, error, says, device):
+    run = engine.capture(lambda x, k: x * k, warmup=1, device=device)
+    for _ in range(2):
+        run(drawn(3), 2)
+    with pytest.raises(error, match=f"capture: .*{says}"):
+        call(run)
+    np.testing.assert_array_equal(run(drawn(3), 2).numpy(), 2 * drawn(3))
+
+
+def accumulating(x):
+    (WEIGHT[0] * x).sum().backward()
+
+
+def drawing(x):
+    return x + engine.rand(3)
+
+
+def carrying():
+    lstm = layers.LSTM(2, stateful=True)
+    lstm.build((1, 3, 1))
+    return lambda x: lstm(x.reshape(1, 3, 1))
+
+
+def scaling():
+    w, scaler = engine.tensor([1.0], requires_grad=True), optim.GradScaler()
+    return lambda x: scaler.scale((w * x).sum())
+
+
+def averaging():
+    averages = optim.EMA([engine.tensor([1.0])])
+    return lambda x: averages.update()
+
+
+WEIGHT = []
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "says"),
+    [
+        (lambda: lambda x: x * x.sum().item(), engine.DeviceError, "reads values back from the device.*return"),
+        (lambda: lambda x: x if x.sum() > 0 else -x, engine.DeviceError, "reads values back"),
+        (lambda: lambda x: x + drawn(3), engine.DeviceError, "makes a tensor of values on the host.*as an argument"),
+        (lambda: lambda x: x + engine.tensor([1.0, 2.0, 3.0]), engine.DeviceError, "of values on the host"),
+        (lambda: drawing, engine.DeviceError, "draws random numbers on the host.*draw them before"),
+        (carrying, engine.DeviceError, "carries states from batch to batch .*initial_state"),
+        (scaling, engine.DeviceError, "uses GradScaler.*bfloat16"),
+        (averaging, engine.DeviceError, "begins an average .EMA.*once before"),
+        (lambda: lambda x: float(x.shape[0]), engine.ArgumentError, "the step returns a float"),
+        (lambda: accumulating, engine.GradientError, r"a gradient \(shape \(3,\)\) that is there.*zero_grad"),
+        (lambda: engine.capture(lambda x: x), engine.DeviceError, "a captured step is called in another"),
+    ],
+)  # fmt: skip
+def test_what_a_replay_can_not_repeat_is_refused_when_it_is_recorded(make, error, says):
+    WEIGHT[:] = [engine.tensor(drawn(3), requires_grad=True)]
+    inner = make()
+    run = engine.capture(lambda x: inner(x) if recording else None, warmup=1)
+    recording = False
+    run(drawn(3))
+    accumulating(engine.ones(3))
+    recording = True
+    with pytest.raises(error, match=f"capture: .*{says}"):
+        run(drawn(3))
+    assert engine.replay.current() is None
+
+
+def test_parameters_that_moved_ask_for_a_new_capture():
+    model = models.Sequential([layers.Dense(2)], seed=0)
+    model.build((None, 3))
+    optimizer = optim.SGD(model.parameters())
+
+    def step(x):
+        optimizer.zero_grad()
+        model(x).sum().backward()
+        optimizer.step()
+
+    run = captured(step, drawn(2, 3))
+    model.to("cpu")
+    with pytest.raises(engine.DeviceError, match="has new or moved parameters .SGD.step.*capture it anew"):
+        run(drawn(2, 3))
+
+
+def test_a_plain_call_has_to_come_first():
+    with pytest.raises(engine.ArgumentError, match="warmup is 0; one plain call at least"):
+        engine.capture(lambda x: x, warmup=0)
