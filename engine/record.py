@@ -193,13 +193,20 @@ def rebuild(node: Node, create_graph: bool) -> list[Any]:
         elif dtype is None:  # a Python scalar
             inputs.append(array)
         elif create_graph and isinstance(parent, Tensor):
-            inputs.append(parent)
+            inputs.append(parent if parent.data is array else _as_it_was(parent, array, (shape, dtype)))
         else:
             t = Tensor(array)
             if create_graph and isinstance(parent, Node):
                 t.node, t.requires_grad = parent, True
             inputs.append(t)
     return inputs
+
+
+def _as_it_was(leaf: Tensor, array: Any, was: tuple[Shape, Any]) -> Tensor:
+    """A leaf with the values that the op met, where `leaf.data = ...` has given it others since: a graph is that of
+    its forward pass.
+    """
+    return Tensor(array, True, Node(OPS["positive"], [leaf], [None], [was], {}, None, None, array.shape, array.dtype))
 
 
 def result_of(node: Node, create_graph: bool) -> Any:

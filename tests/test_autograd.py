@@ -513,6 +513,36 @@ def test_a_result_that_is_its_input_shares_its_version():
         y.backward()
 
 
+def test_a_graph_is_that_of_its_forward_pass_whatever_its_leaves_were_given_since():
+    """`leaf.data = ...` puts another array in place, and writes to none: backward goes on with the one that was met."""
+    w = np.random.default_rng(1).normal(size=(3, 8))
+    for f in (
+        lambda x: (x * x * x).sum(),
+        lambda x: (x @ x @ x).sum(),
+        lambda x: (engine.ops.softmax(x) * x).sum(),
+        lambda x: engine.ops.lstm(x[None], w, w[:2]).sum(),
+        lambda x: (x * np.ones(3, np.float32) * x).sum(),
+    ):
+        values = np.random.default_rng(0).normal(size=(3, 3))
+        kept, replaced = Tensor(values.copy(), True), Tensor(values.copy(), True)
+        found = []
+        for x in (kept, replaced):
+            y = f(x)
+            if x is replaced:
+                x.data = np.full((3, 3), 7.0)
+            plain = grad(y, x, retain_graph=True)
+            again = grad(y, x, create_graph=True)
+            assert_equal(again, plain.numpy())
+            if x is replaced:
+                x.data = np.ones((3, 3))
+            found.append(grad((again * again).sum(), x).numpy())
+        assert_equal(*found)
+    x32, x64 = Tensor(np.array([2.0], np.float32), True), Tensor(np.array([3.0]), True)
+    g = grad((x32 * x32 * x64).sum(), [x32, x64], create_graph=True)  # what was cast for an op is its leaf all the same
+    assert [t.item() for t in g] == [12, 4] and g[0].dtype == np.float32
+    assert [t.item() for t in grad(g[0].sum(), [x32, x64])] == [6, 4]
+
+
 @pytest.mark.parametrize(
     ("returned", "found"), [(np.ones(2), "a ndarray"), (Tensor(np.ones(3)), r"a tensor of shape \(3,\)")]
 )
