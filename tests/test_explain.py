@@ -106,6 +106,46 @@ def test_two_layers_are_written_as_the_documents_write_them():
     assert r"\sum_{i} \delta^{(1)}" in explain(loss, wrt=b).latex()
 
 
+@pytest.mark.parametrize(
+    ("w", "a", "b", "right"),
+    [
+        ((3, 4), (4, 1), (3, 1), False),  # one sample, in a column, as the documents have it
+        ((3, 4), (4, 5), (3, 1), False),  # a batch of columns
+        ((3, 4), (4,), (3,), False),
+        ((4, 3), (5, 4), (1, 3), True),  # rows
+        ((4, 3), (5, 4), (3,), True),
+        ((4, 3), (4,), (3,), True),
+        ((4, 3), (2, 5, 4), (3,), True),  # of three axes
+    ],
+)
+@pytest.mark.parametrize("first", ["product", "bias"])
+def test_a_bias_of_any_shape_makes_z_and_its_activation_a(w, a, b, right, first):
+    rng = np.random.default_rng(4)
+    w, b = (engine.tensor(rng.standard_normal(s), requires_grad=True) for s in (w, b))
+    a = engine.tensor(rng.standard_normal(a))
+    product = engine.matmul(a, w) if right else engine.matmul(w, a)
+    loss = engine.mean(engine.sigmoid(product + b if first == "product" else b + product) ** 3)
+    for leaf, letter in ((w, "W"), (b, "b")):
+        derivation = explain(loss, wrt=leaf)
+        assert derivation.check()
+        np.testing.assert_allclose(derivation.value, engine.grad(loss, leaf, retain_graph=True).numpy(), rtol=1e-9)
+        text = derivation.latex()
+        assert r"a^{(1)} &= \sigma\left(z^{(1)}\right)" in text
+        assert r"\delta^{(1)} &= \frac{\partial J}{\partial z^{(1)}}" in text
+        assert re.search(r"z\^{\(1\)} &= (.* \+ b\^{\(1\)}|b\^{\(1\)} \+ .*)", text)
+        assert rf"\frac{{\partial J}}{{\partial {letter}^{{(1)}}}} &=" in text
+
+
+def test_what_is_multiplied_too_is_no_bias_and_a_column_is_no_weight():
+    rng = np.random.default_rng(5)
+    x, w = (engine.tensor(rng.standard_normal(s), requires_grad=True) for s in ((5, 3), (3, 3)))
+    text = explain(engine.sum(engine.tanh(engine.matmul(x, w) + x)), wrt=w).latex()
+    assert "b^{(1)}" not in text and r"z^{(1)} + a^{(0)}" in text
+    column = engine.tensor(rng.standard_normal((3, 1)), requires_grad=True)
+    text = explain(engine.sum(engine.tanh(engine.matmul(w, column))), wrt=column).latex()
+    assert r"z^{(1)} &= W^{(1)} \, a^{(0)}" in text and r"\frac{\partial J}{\partial a^{(0)}}" in text
+
+
 def test_a_weight_used_twice_gets_the_sum_of_both_uses():
     rng = np.random.default_rng(1)
     w = Parameter(rng.standard_normal((3, 3)), name="w")

@@ -163,7 +163,7 @@ class _Writer:
         sources = {op.inputs[e.slot]: e.source for e in v.inputs if e.slot < len(op.inputs)}
         values = input_values(v)
         if isinstance(op, ElementwiseOp):
-            if values is None or any(s.shape != v.shape and s.shape for s in sources.values()):
+            if values is None:
                 return None
             names = self._operands(op, v, sources)
             return None if names is None else Applied(op.forward, {n: names[n] for n in op.forward.inputs})

@@ -19,6 +19,8 @@ from .numbers import plain
 from .typeset import upright
 from .vjps import averaged
 
+LEARNT = ("leaf", "parameter")
+
 
 class Notation:
     """The letter and the layout of every vertex of a graph."""
@@ -42,8 +44,8 @@ class Notation:
                 self.name.setdefault(weight.source, rf"W^{{({depth})}}")
                 for edge in v.inputs:
                     if edge is not weight and edge.source.kind != "op":
-                        wants = edge.source.kind != "data" and len(edge.source.shape) < 2
-                        self.name.setdefault(edge.source, rf"b^{{({depth})}}" if wants else rf"a^{{({depth - 1})}}")
+                        letter = rf"b^{{({depth})}}" if _is_bias(edge) else rf"a^{{({depth - 1})}}"
+                        self.name.setdefault(edge.source, letter)
                 if summed is not None:
                     self.name[summed.target] = rf"z^{{({depth})}}"
                     self.layer[summed.target] = depth
@@ -99,14 +101,29 @@ def weight_of(v: Vertex) -> Edge | None:
     filters = v.node is not None and "w" in getattr(v.node.op, "inputs", ())
     if not (long or filters):
         return None
-    found = [e for e in v.inputs if e.source.kind in ("parameter", "leaf") and len(e.source.shape) >= 2]
-    return found[-1] if found else None
+    found = [e for e in v.inputs if e.source.kind in LEARNT and len(e.source.shape) >= 2]
+    return max(
+        found, key=lambda e: (e.source.kind, 1 not in e.source.shape, e.slot), default=None
+    )  # "parameter" is last
+
+
+def _is_bias(edge: Edge) -> bool:
+    """Is the input added to a product, and no factor of it?"""
+    terms = forward(edge.target.node.op, _ranks(edge.target))  # type: ignore[union-attr]
+    name = edge.target.node.op.inputs[edge.slot]  # type: ignore[union-attr]
+    alone = len(edge.source.shape) < 2 if terms is None else any([f.array for f in t.factors] == [name] for t in terms)
+    return alone and edge.source.kind in LEARNT
 
 
 def _activated(v: Vertex) -> Vertex | None:
     """What an elementwise function of one input is applied to."""
     elementwise = v.node is not None and isinstance(v.node.op, ElementwiseOp)
-    return v.inputs[0].source if elementwise and len(v.inputs) == 1 else None
+    if not elementwise or len(v.inputs) != 1:
+        return None
+    source = v.inputs[0].source
+    while source.kind == "op" and source.title == "reshape":
+        source = source.inputs[0].source
+    return source
 
 
 def _ranks(v: Vertex) -> tuple[int | None, ...]:
@@ -114,14 +131,16 @@ def _ranks(v: Vertex) -> tuple[int | None, ...]:
 
 
 def _bias_added(v: Vertex) -> Edge | None:
-    """The sum that adds a vector to a product and is all that reads it."""
-    if len(v.uses) != 1:
-        return None
-    (use,) = v.uses
-    if use.target.title != "add":
-        return None
-    others = [e.source for e in use.target.inputs if e is not use]
-    return use if others and others[0].kind in ("parameter", "leaf") and len(others[0].shape) < 2 else None
+    """The sum that adds a bias to a product, reshaped or not, and is all that reads it. A bias is learnt, and is never
+    itself multiplied; of whatever shape it is.
+    """
+    while len(v.uses) == 1 and (use := v.uses[0]).target.title in ("add", "reshape"):
+        v = use.target
+        if v.title == "add":
+            others = [e.source for e in v.inputs if e is not use]
+            learnt = bool(others) and others[0].kind in LEARNT
+            return use if learnt and all(e.target.title == "add" for e in others[0].uses) else None
+    return None
 
 
 def _rows_of_samples(graph: Graph) -> bool:
