@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
+import json
 import os
 import random
 import shutil
@@ -79,6 +81,35 @@ def test_files_of_others_load(path):
     arrays, metadata = load(path)
     np.testing.assert_array_equal(arrays["w"], W)
     assert metadata == {}
+
+
+def foreign(entries, data):
+    """A file as the format describes it, written by hand."""
+    header = json.dumps(entries).encode()
+    return len(header).to_bytes(8, "little") + header + data
+
+
+def test_bfloat16_of_others_comes_as_float32_without_the_package(path, monkeypatch):
+    """The networks that are published hold bfloat16; every one of its numbers is a float32."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ml_dtypes" else find(name))
+    values = np.array([[1.0, -2.5, 3.140625], [0.0, np.inf, 2.0**-130]], np.float32)  # with 7 bits behind the point
+    upper = (values.view(np.uint32) >> 16).astype("<u2").tobytes()
+    first = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+    entries = {"a": first, "b": {"dtype": "BF16", "shape": [2, 3], "data_offsets": [8, 20]}}
+    path.write_bytes(foreign(entries, np.ones(2, "<f4").tobytes() + upper))
+    arrays, _ = load(path)
+    assert arrays["b"].dtype == np.float32 and arrays["b"].tobytes() == values.tobytes()
+    np.testing.assert_array_equal(arrays["a"], [1, 1])
+    path.write_bytes(foreign(entries | {"__metadata__": {"sha256": "0"}}, bytes(20)))
+    with pytest.raises(CheckpointError, match="'b' is bfloat16, and checking its sum takes the package ml_dtypes"):
+        load(path)
+
+
+def test_a_kind_of_number_that_numpy_has_not_is_named(path):
+    path.write_bytes(foreign({"w": {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [0, 4]}}, bytes(4)))
+    with pytest.raises(CheckpointError, match="array 'w' is of F8_E4M3, which NumPy can't hold: load a copy with 16"):
+        load(path)
 
 
 def test_others_can_read_ours(path):

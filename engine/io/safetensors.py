@@ -5,7 +5,8 @@
 
 A checkpoint is one file: its arrays, and its state as JSON in the header. Every file is written atomically and carries
 a SHA-256 of its content, so damage is met when it is loaded and not when training goes wrong. Files made by others,
-which carry no sum, load too.
+which carry no sum, load too. Where the package ml_dtypes is missing, their bfloat16 comes as float32, which holds it
+exactly.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import importlib
+import importlib.util
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -103,8 +106,8 @@ def _read(path: Path) -> tuple[Arrays, dict[str, str], bool]:
         with open(path, "rb"):  # for the system's own words, were it missing, a folder, or not ours to read
             pass
         with safe_open(path, framework="np") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
             metadata = dict(file.metadata() or {})
+            arrays = {name: _tensor(path, file, name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
     except OSError as error:
         raise CheckpointError(f"cannot load {os.fspath(path)}: {_reason(error)}") from error
     except (SafetensorError, TypeError, ValueError) as error:
@@ -119,6 +122,39 @@ def _read(path: Path) -> tuple[Arrays, dict[str, str], bool]:
             "load another copy, or save the model anew"
         )
     return arrays, metadata, named is not None
+
+
+def _tensor(path: Path, file: Any, name: str) -> np.ndarray[Any, Any]:
+    """One array of an open file."""
+    kind = file.get_slice(name).get_dtype()
+    if kind == "BF16" and importlib.util.find_spec("ml_dtypes") is None:
+        if SUM in (file.metadata() or {}):
+            raise CheckpointError(
+                f"cannot load {os.fspath(path)}: array '{name}' is bfloat16, and checking its sum takes the package "
+                "ml_dtypes: pip install ml_dtypes"
+            )
+        return _widened(path, name)
+    if kind == "BF16":
+        importlib.import_module("ml_dtypes")  # NumPy knows the dtype from then on
+    try:
+        array: np.ndarray[Any, Any] = file.get_tensor(name)
+    except (AttributeError, TypeError):
+        raise CheckpointError(
+            f"cannot load {os.fspath(path)}: array '{name}' is of {kind}, which NumPy can't hold: load a copy with "
+            "16 or 32 bits a number"
+        ) from None
+    return array
+
+
+def _widened(path: Path, name: str) -> np.ndarray[Any, Any]:
+    """An array of bfloat16 as float32: its 16 bits are the upper ones. The header was checked when it was opened."""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(size))[name]
+        begin, end = entry["data_offsets"]
+        file.seek(8 + size + begin)
+        words = np.frombuffer(file.read(end - begin), "<u2")
+    return (words.astype(np.uint32) << 16).view(np.float32).reshape(entry["shape"])
 
 
 def _plain(path: Path, name: str, array: Any) -> np.ndarray[Any, Any]:
