@@ -103,6 +103,9 @@ class RotaryEmbedding(Layer):
 
     def __init__(self, max_wavelength: float = 10000, scaling: Mapping[str, Any] | None = None, **options: Any) -> None:
         super().__init__(**options)
+        if not max_wavelength > 0:
+            raise ArgumentError(f"RotaryEmbedding: max_wavelength is above 0, got {max_wavelength}")
+        _check(scaling)
         self.max_wavelength, self.scaling = max_wavelength, None if scaling is None else dict(scaling)
         self.needs = InputSpec("(N,T,h,d)", 4)
         self._turns: tuple[Any, Any] | None = None  # cosines and sines of the positions so far, (T,d/2) each
@@ -125,19 +128,42 @@ class RotaryEmbedding(Layer):
         return tuple(input_shape)
 
 
+SCALINGS: dict[str, tuple[str, ...]] = {  # kind -> the numbers it takes
+    "default": (),
+    "linear": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+}
+
+
+def _kind(scaling: Mapping[str, Any] | None) -> str:
+    return "default" if scaling is None else str(scaling.get("rope_type", scaling.get("type", "default")))
+
+
+def _check(scaling: Mapping[str, Any] | None) -> None:
+    kind = _kind(scaling)
+    if kind not in SCALINGS:
+        raise ArgumentError(f"RotaryEmbedding: scaling of type '{kind}' is not built; there are 'linear' and 'llama3'")
+    for name in SCALINGS[kind]:
+        number = (scaling or {}).get(name)
+        if not isinstance(number, (int, float)) or not number > 0:
+            raise ArgumentError(
+                f"RotaryEmbedding: scaling of type '{kind}' takes {name}, a number above 0, got {number!r}"
+            )
+    if kind == "llama3" and scaling is not None and not scaling["low_freq_factor"] < scaling["high_freq_factor"]:
+        raise ArgumentError("RotaryEmbedding: scaling has a low_freq_factor that is not below its high_freq_factor")
+
+
 def scaled(omega: np.ndarray, scaling: Mapping[str, Any] | None) -> np.ndarray:
     """Slower turns, (p,) -> (p,), so that longer texts meet angles that were met in training.
 
     linear: all are divided by `factor`. llama3: only waves longer than the original texts, with a passage between.
     """
-    kind = "default" if scaling is None else scaling.get("rope_type", scaling.get("type", "default"))
+    kind = _kind(scaling)
     if scaling is None or kind == "default":
         return omega
     if kind == "linear":
         return omega / scaling["factor"]
-    if kind == "llama3":
-        low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
-        turns = scaling["original_max_position_embeddings"] * omega / (2 * math.pi)  # in an original text
-        share = np.clip((turns - low) / (high - low), 0, 1)
-        return (1 - share) * omega / scaling["factor"] + share * omega
-    raise ArgumentError(f"RotaryEmbedding: scaling of type '{kind}' is not built; there are 'linear' and 'llama3'")
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+    turns = scaling["original_max_position_embeddings"] * omega / (2 * math.pi)  # in an original text
+    share = np.clip((turns - low) / (high - low), 0, 1)
+    return (1 - share) * omega / scaling["factor"] + share * omega

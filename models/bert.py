@@ -19,7 +19,7 @@ from layers import Dense, Dropout, Embedding, Layer, LayerNormalization, Positio
 from layers.activations import get as activation
 from layers.attention import truth
 from layers.initializers import TruncatedNormal
-from models.pretrained import Config, Outputs, PretrainedModel, language_loss, token_ids
+from models.pretrained import Config, Outputs, PretrainedModel, language_loss, real_tokens, token_ids
 
 ACTIVATIONS = {
     "gelu": "gelu",
@@ -69,15 +69,15 @@ class BertEmbeddings(Layer):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
+        self.config = config
         c, normal = config, TruncatedNormal(stddev=config.initializer_range)
         self.word = Embedding(c.vocab_size, c.hidden_size, embeddings_initializer=normal)
         self.position = PositionEmbedding(c.max_position_embeddings, initializer=normal)
         self.token_type = Embedding(c.type_vocab_size, c.hidden_size, embeddings_initializer=normal)
         self.norm, self.drop = LayerNormalization(epsilon=c.layer_norm_eps), Dropout(c.hidden_dropout_prob)
-        self.features = c.hidden_size
 
     def build(self, input_shape: Any) -> None:
-        sequence = (None, None, self.features)
+        sequence = (None, None, self.config.hidden_size)
         self.word.build(input_shape)
         self.token_type.build(input_shape)
         for layer in (self.position, self.norm, self.drop):
@@ -135,8 +135,8 @@ class BertModel(PretrainedModel):
 
     def encode(self, ids: Any, mask: Any = None, token_types: Any = None) -> Tensor:
         """(N,T) -> the last layer's states, (N,T,D)."""
-        x = self.embeddings(token_ids(ids), token_types)
-        mask = None if mask is None or truth(mask).all() else truth(mask)
+        ids = token_ids(ids)
+        x, mask = self.embeddings(ids, token_types), real_tokens(mask, ids.shape)
         for block in self.encoder:
             x = block(x, padding_mask=mask)
         return x

@@ -8,9 +8,8 @@ import numpy as np
 
 from engine.tensor import Tensor
 from layers import KeyValueCache, TransformerDecoder
-from layers.attention import truth
 from models.generate import generate
-from models.pretrained import Outputs, PretrainedModel, language_loss, token_ids
+from models.pretrained import Outputs, PretrainedModel, language_loss, real_tokens, token_ids
 
 
 class DecoderModel(PretrainedModel):
@@ -28,9 +27,9 @@ class DecoderModel(PretrainedModel):
         self, ids: Any, mask: Any = None, position_ids: Any = None, cache: KeyValueCache | None = None
     ) -> Tensor:
         """(N,T) -> the last layer's states, normalised, (N,T,D)."""
-        ids = token_ids(ids)
-        x = self.embed(ids, 0 if cache is None else cache.length, position_ids)
-        mask = None if mask is None or truth(mask).all() else truth(mask)
+        ids, known = token_ids(ids), 0 if cache is None else cache.length
+        x = self.embed(ids, known, position_ids)
+        mask = real_tokens(mask, (ids.shape[0], known + ids.shape[1]))
         for block in self.blocks:
             x = block(x, padding_mask=mask, cache=cache)
         return self.norm(x)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any, Self
 
 from engine import ops
+from engine.errors import CheckpointError
 from engine.tensor import Tensor
 from layers import Dense, Embedding, RMSNormalization, RotaryEmbedding, TransformerDecoder
 from layers.initializers import RandomNormal
@@ -44,6 +46,8 @@ class LlamaConfig(Config):
     def from_dict(cls, entries: Mapping[str, Any], **changes: Any) -> Self:
         entries = dict(entries)
         rope = entries.pop("rope_parameters", None)  # newer files have theta and scaling in one
+        if not isinstance(rope, (Mapping, NoneType)):
+            raise CheckpointError(f"rope_parameters={rope!r} in config.json are no names with values")
         if rope is not None:
             scaling = {k: v for k, v in rope.items() if k != "rope_theta"}
             entries["rope_scaling"] = None if scaling.get("rope_type", "default") == "default" else scaling

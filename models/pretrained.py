@@ -16,21 +16,23 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
+from dataclasses import asdict
+from pathlib import Path, PureWindowsPath
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from data import Tokenizer
 from engine import ops
-from engine.errors import ArgumentError, CheckpointError
+from engine.errors import ArgumentError, CheckpointError, ShapeError
 from engine.io import safetensors
 from engine.io.atomic import atomic_write
 from engine.parameter import Parameter
 from engine.tensor import Tensor, asarray
 from layers import initializers
+from layers.attention import truth
 from models.model import Model
+from models.sizes import Config
 
 log = logging.getLogger("chainrule")
 Name = str | os.PathLike[str]
@@ -53,41 +55,6 @@ class Outputs(dict[str, Any]):
             there = ", ".join(self)
             hint = ": pass labels= for a loss" if name == "loss" else ""
             raise AttributeError(f"these outputs hold {there}, no {name}{hint}") from None
-
-
-# ------------------------------------------------------------------------------------------------ sizes
-@dataclass
-class Config:
-    """The sizes of a model, with the names and defaults of Hugging Face's config.json.
-
-    model_type  of config.json; other: entries that were read and mean nothing here, written back as they were
-    """
-
-    model_type: ClassVar[str]
-    supported: ClassVar[dict[str, tuple[Any, ...]]] = {}  # entries of which only some values are built
-    other: dict[str, Any] = field(default_factory=dict, kw_only=True, repr=False)
-
-    @classmethod
-    def from_dict(cls, entries: Mapping[str, Any], **changes: Any) -> Self:
-        """From a config.json, with changes. CheckpointError for another model, or a variant that is not built."""
-        given = entries.get("model_type", cls.model_type)
-        if given != cls.model_type:
-            raise CheckpointError(f"this is a '{given}', not a '{cls.model_type}': load it with that model's class")
-        names = {f.name for f in fields(cls)} - {"other"}
-        unknown = changes.keys() - names
-        if unknown:
-            raise ArgumentError(f"{cls.__name__}: unknown argument {sorted(unknown)}; there are {sorted(names)}")
-        if "id2label" in entries and "num_labels" in names:
-            entries = {"num_labels": len(entries["id2label"])} | dict(entries)
-        for name, values in cls.supported.items():
-            if entries.get(name, values[0]) not in values:
-                raise CheckpointError(f"{name}={entries[name]!r} is not built; there is {', '.join(map(repr, values))}")
-        known = {k: v for k, v in entries.items() if k in names} | changes
-        return cls(**known, other={k: v for k, v in entries.items() if k not in names})
-
-    def to_dict(self) -> dict[str, Any]:
-        own = {k: v for k, v in asdict(self).items() if k != "other"}
-        return {**self.other, **own, "model_type": self.model_type}
 
 
 # ------------------------------------------------------------------------------------------------ names of weights
@@ -204,9 +171,14 @@ class PretrainedModel(Model):
             config = cls.Config.from_dict(read_config(folder), **changes)
         except CheckpointError as error:
             raise CheckpointError(f"cannot load {folder}: {error}") from None
-        model = cls(config, seed=seed)
-        model.source = folder
-        model.load_pretrained(folder)
+        try:
+            model = cls(config, seed=seed)
+            model.source = folder
+            model.load_pretrained(folder)
+        except (ArgumentError, MemoryError) as error:
+            raise CheckpointError(
+                f"cannot load {folder}: no model can be built of its config.json ({error}): load another copy"
+            ) from error
         return model
 
     def load_pretrained(self, folder: Path) -> None:
@@ -324,19 +296,30 @@ def read_weights(folder: Path) -> dict[str, np.ndarray]:
     if (folder / WEIGHTS).is_file() or not (folder / INDEX).is_file():
         return safetensors.load(folder / WEIGHTS)[0]
     shards = _json(folder / INDEX).get("weight_map")
-    names = sorted(set(shards.values())) if isinstance(shards, dict) else []
-    foreign = [n for n in names if not isinstance(n, str) or Path(n).name != n or not n.endswith(".safetensors")]
+    names = list(shards.values()) if isinstance(shards, dict) else []
+    foreign = sorted({repr(n) for n in names if not _beside(n)})
     if not names or foreign:
         raise CheckpointError(
-            f"cannot load {folder / INDEX}: it names {foreign or 'no files'}; shards are safetensors files beside it"
+            f"cannot load {folder / INDEX}: it names {_listed(foreign) or 'no files'}; shards are safetensors files "
+            "beside it"
         )
     arrays = {}
-    for name in names:
+    for name in sorted(set(names)):
         arrays |= safetensors.load(folder / name)[0]
     absent = [n for n in shards if n not in arrays]
     if absent:
         raise CheckpointError(f"cannot load {folder}: the shards lack {_listed(absent)}, which their index promises")
     return arrays
+
+
+def _beside(name: Any) -> bool:
+    """The name of a safetensors file without any way to another folder, on this system or on the others."""
+    return (
+        isinstance(name, str)
+        and name.isprintable()
+        and PureWindowsPath(name).name == name
+        and name.endswith(".safetensors")
+    )
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -377,12 +360,27 @@ def token_ids(x: Any) -> Tensor:
     return ids
 
 
+def real_tokens(mask: Any, shape: tuple[int, int]) -> Any:
+    """An attention_mask (N,T) as truth values; None where every token is real."""
+    if mask is None:
+        return None
+    real = truth(mask)
+    if real.shape != shape:
+        raise ShapeError(
+            f"attention_mask has shape {real.shape}, the texts {shape}: it is 1 at each real token and 0 at padding, "
+            "those in the cache included"
+        )
+    return None if real.all() else real
+
+
 def language_loss(logits: Tensor, labels: Any) -> Tensor:
     """Mean cross-entropy of (N,T,V) against token numbers (N,T), over the labels that are not -100."""
     labels = np.asarray(asarray(labels).data)
     if labels.shape != logits.shape[:-1]:
         raise ArgumentError(f"labels have shape {labels.shape}, the logits {logits.shape}: one label for each token")
     flat, rows = labels.reshape(-1), ops.reshape(logits, shape=(-1, logits.shape[-1]))  # (N,T,V) -> (NT,V)
+    if not flat.size:
+        raise ArgumentError("labels: in texts of one token there is no next one to learn from; give two or more")
     counted = np.flatnonzero(flat != IGNORED)
     if not counted.size:
         raise ArgumentError("labels are -100 throughout: nothing is left to learn from; label at least one token")

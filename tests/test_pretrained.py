@@ -189,6 +189,50 @@ def test_folders_that_are_no_models_are_refused(tmp_path):
         BertConfig.from_dict({}, layers=3)
 
 
+def test_a_config_that_makes_no_model_is_told(tmp_path):
+    """Whoever wrote the folder chose what stands in it: no entry ends in anything but a CheckpointError."""
+    for kind, load, cases in (
+        (
+            "gpt2",
+            GPT2LMHeadModel.from_pretrained,
+            [
+                ({"n_layer": -1}, "n_layer=-1 in config.json is no int, or below 0"),
+                ({"n_layer": 2.5}, "n_layer=2.5 in config.json is no int"),
+                ({"n_embd": "x"}, "n_embd='x' in config.json is no int"),
+                ({"layer_norm_epsilon": None}, "layer_norm_epsilon=None in config.json is no float"),
+                ({"n_head": True}, "n_head=True in config.json is no int"),
+                ({"n_head": 0}, "no model can be built of its config.json .*num_heads is a whole number of 1 or more"),
+                (
+                    {"n_head": 5},
+                    "no model can be built of its config.json .*24 features can't be shared out to 5 heads",
+                ),
+                ({"vocab_size": 10**13}, "no model can be built of its config.json .*Unable to allocate"),
+                ({"resid_pdrop": 7}, "no model can be built of its config.json .*rate is the probability"),
+            ],
+        ),
+        ("bert-classifier", BertForSequenceClassification.from_pretrained, [({"id2label": 5}, "weights of another")]),
+        (
+            "llama-sharded",
+            LlamaForCausalLM.from_pretrained,
+            [
+                ({"rope_parameters": 5}, "rope_parameters=5 in config.json are no names with values"),
+                ({"rope_parameters": {"rope_theta": "x"}}, "rope_theta='x' in config.json is no float"),
+                (
+                    {"rope_parameters": {"rope_type": "linear"}},
+                    "type 'linear' takes factor, a number above 0, got None",
+                ),
+                ({"rope_parameters": {"rope_type": "yarn"}}, "scaling of type 'yarn' is not built"),
+            ],
+        ),
+    ):
+        entries = json.loads((HERE / kind / "config.json").read_text())
+        shutil.copytree(HERE / kind, tmp_path / kind)
+        for change, message in cases:
+            (tmp_path / kind / "config.json").write_text(json.dumps(entries | change))
+            with pytest.raises(CheckpointError, match=message):
+                load(tmp_path / kind)
+
+
 def test_names_are_resolved_through_the_hub(monkeypatch):
     asked = []
 
@@ -213,8 +257,10 @@ def test_names_are_resolved_through_the_hub(monkeypatch):
 
 def test_an_index_may_name_files_beside_it_only(tmp_path):
     shutil.copy(HERE / "llama-sharded" / "config.json", tmp_path)
-    for stranger in ("../weights.safetensors", "/etc/passwd", "weights.bin"):
-        (tmp_path / pretrained.INDEX).write_text(json.dumps({"weight_map": {"model.norm.weight": stranger}}))
+    strangers = ["../weights.safetensors", "/etc/passwd", "weights.bin", "..\\weights.safetensors", "C:w.safetensors"]
+    for stranger in (*strangers, "a\0.safetensors", 3, ["a.safetensors"]):
+        names = {"model.embed_tokens.weight": "a.safetensors", "model.norm.weight": stranger}
+        (tmp_path / pretrained.INDEX).write_text(json.dumps({"weight_map": names}))
         with pytest.raises(CheckpointError, match="shards are safetensors files beside it"):
             LlamaModel.from_pretrained(tmp_path)
     safetensors.save(tmp_path / "a.safetensors", {"other": np.zeros(1, np.float32)})
@@ -285,6 +331,22 @@ def test_texts_that_do_not_fit_are_refused():
         model(ids_of(), labels=np.zeros((4, 1), int))
     with pytest.raises(ArgumentError, match="labels are -100 throughout"):
         BertForMaskedLM(TINY)(ids_of(), labels=np.full((4, 6), -100))
+
+
+def test_masks_of_other_texts_are_refused():
+    ids = ids_of(2, 3)
+    for model in (BertModel(TINY, seed=2), GPT2LMHeadModel(TINY_GPT, seed=2)):
+        for shape in ((2, 4), (1, 3), (3,)):  # all ones, too: they would change nothing, and hide a slip
+            with pytest.raises(ShapeError, match=r"attention_mask has shape .*, the texts \(2, 3\)"):
+                model(ids, attention_mask=np.ones(shape))
+    with pytest.raises(ArgumentError, match="in texts of one token there is no next one to learn from"):
+        model(ids[:, :1], labels=ids[:, :1])
+
+
+def test_models_are_printed_and_take_no_texts():
+    for model in (BertForSequenceClassification(TINY), GPT2LMHeadModel(TINY_GPT), LlamaForCausalLM(TINY_LLAMA)):
+        assert type(model).__name__ in repr(model)
+        assert len(model(np.zeros((0, 3), int)).logits) == 0
 
 
 def test_a_text_of_padding_alone_gives_numbers():

@@ -174,8 +174,22 @@ def test_turned_queries_and_keys_know_their_distance_only():
     slow = layers.positions.scaled(omega, llama3)
     assert slow[0] == omega[0]  # short waves stay
     assert slow[-1] == omega[-1] / 8  # long ones are stretched
-    with pytest.raises(ArgumentError, match="scaling of type 'yarn' is not built"):
-        layers.positions.scaled(omega, {"rope_type": "yarn"})
+
+
+def test_turns_that_make_no_sense_are_refused():
+    llama3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+              "original_max_position_embeddings": 8192}  # fmt: skip
+    for scaling, message in (
+        ({"rope_type": "yarn"}, "scaling of type 'yarn' is not built; there are 'linear' and 'llama3'"),
+        ({"rope_type": "linear"}, "scaling of type 'linear' takes factor, a number above 0, got None"),
+        ({"type": "linear", "factor": 0}, "takes factor, a number above 0, got 0"),
+        (llama3 | {"low_freq_factor": "1"}, "type 'llama3' takes low_freq_factor, a number above 0, got '1'"),
+        (llama3 | {"high_freq_factor": 1.0}, "low_freq_factor that is not below its high_freq_factor"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            RotaryEmbedding(scaling=scaling)
+    with pytest.raises(ArgumentError, match="max_wavelength is above 0, got 0"):
+        RotaryEmbedding(0)
 
 
 # ------------------------------------------------------------------------------------------------ blocks
