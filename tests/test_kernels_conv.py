@@ -56,13 +56,15 @@ def plain_loops(x, w, stride, padding, dilation, groups):
 def convolutions(draw, most=20):
     """Shapes of x and w, and stride, padding, dilation, groups."""
     pair = lambda low, high: st.tuples(st.integers(low, high), st.integers(low, high))  # noqa: E731
-    groups = draw(st.integers(1, 3))
+    groups, alone = draw(st.integers(1, 3)), draw(st.integers(0, 4)) == 0  # alone: a filter for each channel
     kernel, dilation, stride = draw(pair(1, 4)), draw(pair(1, 2)), draw(pair(1, 3))
     padding = draw(st.one_of(st.just(NONE), st.tuples(pair(0, 3), pair(0, 3))))
     sides = draw(pair(1, most))
     for side, k, p, d in zip(sides, kernel, padding, dilation, strict=True):
         assume(side + sum(p) >= d * (k - 1) + 1)
     channels, filters = draw(st.integers(1, most)) * groups, draw(st.integers(1, most)) * groups
+    if alone:
+        filters = groups = channels
     batch = draw(st.sampled_from([1, 2, 3, 17]))
     return (batch, *sides, channels), (*kernel, channels // groups, filters), stride, padding, dilation, groups
 
@@ -228,6 +230,8 @@ LARGE = {
     "one large image": ((1, 120, 90, 8), (3, 3, 8, 20), ONE, ((1, 1), (1, 1)), (2, 2), 1),
     "groups": ((5, 30, 30, 12), (3, 3, 3, 24), ONE, ((1, 1), (1, 1)), ONE, 4),
     "depthwise": ((5, 30, 30, 24), (3, 3, 1, 24), ONE, ((1, 1), (1, 1)), ONE, 24),
+    "depthwise, with steps": ((4, 31, 26, 17), (5, 3, 1, 17), (2, 3), ((2, 0), (3, 4)), (1, 2), 17),
+    "depthwise, two filters a channel": ((3, 14, 15, 6), (3, 3, 1, 12), ONE, ((1, 1), (1, 1)), ONE, 6),
     "tiles": ((3, 15, 18, 32), (3, 3, 32, 48), ONE, ((1, 0), (2, 1)), ONE, 1),  # winograd.py's, as is the second layer
     "deep tiles": ((2, 14, 14, 144), (3, 3, 144, 16), ONE, ((1, 1), (1, 1)), ONE, 1),
     "rows wider than a strip": ((2, 4, 500, 2), (2, 2, 2, 5), ONE, NONE, ONE, 1),

@@ -23,8 +23,8 @@ import numpy as np
 
 from engine.errors import DTypeError, ShapeError
 
-from . import conv_backward, conv_forward, conv_pooled, winograd
-from .bias import rectified_gradient
+from . import conv_backward, conv_forward, conv_pooled, depthwise, winograd
+from .bias import bias_gradient, rectified_gradient
 from .buffers import empty
 from .conv_parts import run_at
 from .geometry import Padding, Pair, Pool, out_side
@@ -170,6 +170,10 @@ def _forward(
         return (y, None) if pool is None else max_pool2d(y, *pool)
     x, w = np.ascontiguousarray(x), np.ascontiguousarray(w)
     start = np.zeros(F, x.dtype) if bias is None else np.ascontiguousarray(bias)
+    if depthwise.fits(x.shape, w.shape, groups):
+        out = out_shape(x.shape, w.shape, stride, padding, dilation)
+        y = depthwise.depthwise(x, w, start, out, stride, padding, dilation, relu)
+        return (y, None) if pool is None else max_pool2d(y, *pool)
     y = empty(plan.geometry.out_shape, x.dtype)
     index = y if pool is None else empty(y.shape, np.uint8)
     panels, scratch = empty(plan.panels, x.dtype), empty(plan.scratch, x.dtype)
@@ -244,6 +248,8 @@ def _backward(
     if not ENABLED or not g.size or not math.prod(x_shape) or not math.prod(w_shape):
         return _plain_backward(g, y, index, x, w, x_shape, w_shape, how, pool, needs)
     g, x, w = np.ascontiguousarray(g), np.ascontiguousarray(x), np.ascontiguousarray(w)
+    if depthwise.fits(x_shape, w_shape, how[3]):
+        return _depthwise_backward(g, y, index, x, w, x_shape, w_shape, how, pool, needs)
     if needs[0] and pool is None and (turned := _turned(w, g.shape, how)) is not None:
         passed, rest = g if y is None else rectified_gradient(g, y)[0], (False, *needs[1:])
         dw, db = (
@@ -262,6 +268,20 @@ def _backward(
     arrays = g, y, index, x, panels, dx, dw, db, scratch
     run_at(plan.job, *(0 if a is None else address_of(a) for a in arrays))
     return dx, _added(dw), _added(db)
+
+
+def _depthwise_backward(
+    g: Array, y: Any, index: Any, x: Array, w: Array, x_shape: Any, w_shape: Any, how: Any, pool: Any, needs: Any
+) -> Gradients:
+    """_backward where each channel has a filter of its own."""
+    g = g if y is None else rectified_gradient(g, y)[0]
+    if pool is not None:
+        g = scatter_windows(g, index, out_shape(x_shape, w_shape, *how[:3]), *pool)
+    return (
+        depthwise.input_gradient(g, w, x_shape, *how[:3]) if needs[0] else None,
+        _added(depthwise.weight_gradient(x, g, w_shape, *how[:3])) if needs[1] else None,
+        bias_gradient(g) if needs[2] else None,
+    )
 
 
 def _turned(w: Array, g_shape: tuple[int, ...], how: conv_pooled.How) -> Any:
