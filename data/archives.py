@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Self
 
 from engine.errors import DataError
 
@@ -41,19 +42,44 @@ def members(
 
 
 def extract(path: Path, folder: Path, limit: int = LIMIT) -> None:
-    """Write the plain files of an archive below a folder, under the rules of `members`."""
+    """Write the plain files of an archive below a folder, under the rules of `members`.
+
+    Raises DataError for a name that the file system can't hold (too long, or a file and a folder at once), a full disk.
+    """
     for name, content in members(path, limit=limit):
         target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        except OSError as error:
+            raise DataError(
+                f"{path}: the member '{name[:80]}' can't be written to {folder} ({error.strerror or error}). Choose a "
+                "folder with room, or unpack it by other means."
+            ) from error
 
 
 NOT_TO_BE_TRUSTED = "A data set holds plain files below one folder: do not trust this archive, fetch the original."
 
 
+class _Header(tarfile.TarInfo):
+    """A header, looked at before what it announces is read: a name of a gigabyte fits in a file of a megabyte."""
+
+    MOST = 1 << 20  # bytes of a long name, or of further attributes
+    BEFORE_A_FILE = (
+        tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
+    )  # fmt: skip
+
+    @classmethod
+    def frombuf(cls, buf: Any, encoding: str, errors: str) -> Self:
+        header = super().frombuf(buf, encoding, errors)
+        if header.size < 0 or (header.type in cls.BEFORE_A_FILE and header.size > cls.MOST):
+            raise tarfile.ReadError(f"a header says {header.size:,} bytes")
+        return header
+
+
 def _tar(path: Path, wanted: Callable[[str], bool], limit: int) -> Iterator[tuple[str, bytes]]:
     room = limit
-    with tarfile.open(path, "r|*") as archive:  # a stream: one pass, nothing is sought
+    with tarfile.open(path, "r|*", tarinfo=_Header) as archive:  # a stream: one pass, nothing is sought
         for member in archive:
             _inside(path, member.name, member.isdir())
             if not (member.isfile() or member.isdir()):

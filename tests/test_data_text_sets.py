@@ -6,10 +6,12 @@ No test here needs a network. The stand-ins have the real sets' layout and a few
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import hashlib
 import io
 import os
 import tarfile
+import tracemalloc
 import zipfile
 from collections import Counter
 
@@ -140,6 +142,38 @@ def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path):
     path = tar(tmp_path / "set.tar.xz", {"a": bytes(600_000), "b": bytes(600_000)}, "w:xz")
     assert path.stat().st_size < 2000
     assert f"{path}: unpacks to more than 1,000,000 bytes." in message(archives.extract, path, tmp_path, 1_000_000)
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_name_that_would_fill_the_memory_is_not_read(tmp_path, kind):
+    """64 MiB of a name in 64 KiB; the limit is of what comes out, and a name comes before."""
+    header = tarfile.TarInfo("long")
+    header.type, header.size = kind, 1 << 26
+    with gzip.open(tmp_path / "set.tar.gz", "wb", compresslevel=1) as file:
+        file.write(header.tobuf(tarfile.GNU_FORMAT))
+        file.write(bytes(1 << 26))
+    tracemalloc.start()
+    text = message(lambda: list(archives.members(tmp_path / "set.tar.gz")))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "the archive is truncated or damaged (a header says 67,108,864 bytes)" in text
+    assert most < 1 << 22
+
+
+def test_a_size_below_zero_is_no_size(tmp_path):
+    """-1 as the format writes it; taken at its word it would make room for more than the limit."""
+    header = bytearray(tarfile.TarInfo("x").tobuf())
+    header[124:136] = b"\xff" * 12
+    header[148:156] = b"%06o\0 " % (256 + sum(header[:148]) + sum(header[156:512]))
+    (tmp_path / "set.tar").write_bytes(bytes(header) + bytes(1024))
+    assert "(a header says -1 bytes)" in message(lambda: list(archives.members(tmp_path / "set.tar")))
+
+
+@pytest.mark.parametrize("names", [["x" * 300], ["set", "set/a"]])
+def test_names_that_a_folder_cannot_hold_are_told(tmp_path, names):
+    path = tar(tmp_path / "set.tar", dict.fromkeys(names, b"1"))
+    text = message(archives.extract, path, tmp_path / "out")
+    assert text.startswith(f"{path}: the member '{names[-1][:80]}' can't be written to {tmp_path / 'out'} (")
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz", "w:bz2"])
