@@ -205,6 +205,25 @@ def test_a_deep_network_opens_folded_and_its_layout_grows_with_its_size():
     assert not v.graph.numbers
 
 
+def test_a_wide_drawing_is_never_cut():
+    """Nothing stands outside of an SVG, which shrinks to the room there is; HTML scrolls within the window."""
+    x = engine.tensor(np.ones((1, 2)), requires_grad=True)
+    many = [engine.exp(x * engine.tensor(np.full((1, 2), float(k)))) for k in range(12)]
+    v = view(engine.sum(engine.concat(many)))
+    svg = ElementTree.fromstring(v.svg())
+    width, height = map(float, svg.get("viewBox").split()[2:])
+    assert width > 1500 and svg.get("width") == f"{width:.0f}" and svg.get("style") == "max-width:100%;height:auto"
+    cards = [g for g in svg if g.get("transform", "").startswith("translate")]
+    assert len(cards) == len(v.graph)
+    for card in cards:
+        left, top = map(float, re.findall(r"[\d.]+", card.get("transform")))
+        shell = card.find("{*}rect")
+        assert left >= 0 and left + float(shell.get("width")) <= width
+        assert top >= 0 and top + float(shell.get("height")) <= height
+    style = re.search(r"\.cr-view\{(.*?)\}", v.html())[1].split(";")
+    assert "overflow:auto" in style and any(rule.startswith("max-height:calc(100vh") for rule in style)
+
+
 def test_a_gradient_check_draws_its_slope():
     report = engine.gradcheck(engine.sigmoid, [np.linspace(-1, 1, 5)], slope=True)
     with engine.planted("sigmoid"):

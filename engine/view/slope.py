@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .given import escape
+from .sheet import sheet
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 420.0, 250.0, 54.0, 118.0, 14.0, 36.0
 COLOURS = ("#26619c", "#d66018", "#1f7a4d", "#7a4fb0", "#b3261e", "#5f6b76")
@@ -38,11 +39,7 @@ def draw(comparisons: Sequence[Any]) -> str:
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.6" fill="{ink}"/>' for x, y in (at(*p) for p in points)]
         name = f"{c.input}: {c.slope:.2f}" if c.slope is not None else f"{c.input}: linear"
         parts.append(_text(WIDTH - RIGHT + 10, TOP + 12 + 16 * k, name, ink, 12))
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" width="{WIDTH:.0f}" '
-        f'height="{HEIGHT:.0f}" font-family="system-ui, \'DejaVu Sans\', sans-serif">'
-        f'<rect width="100%" height="100%" rx="8" fill="#fbfaf7"/>{"".join(parts)}</svg>'
-    )
+    return sheet(WIDTH, HEIGHT, "".join(parts))
 
 
 def _axes(x0: int, x1: int, y0: int, y1: int, at: Any) -> str:

@@ -11,6 +11,7 @@ from .given import escape
 from .graph import Edge, Graph, Group, Vertex
 from .layout import Box, Lane, Plan, plan
 from .numbers import colour, picture
+from .sheet import sheet
 from .typeset import outline
 
 GAP, DROP, PAD = 24.0, 34.0, 12.0  # between boxes of a row, between rows, inside of a group
@@ -37,12 +38,7 @@ def draw(graph: Graph, *, fold: bool = False, backward: bool = False, title: str
     boxes = sketch.group_rows(sketch.plan.tree, 8.0, top)
     width, height = boxes.width + 16, boxes.height + top + 10
     heading = _text(12, 20, title, 15, INK, bold=True) if title else ""
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
-        f'height="{height:.0f}" font-family="system-ui, \'DejaVu Sans\', sans-serif">'
-        f'<rect width="100%" height="100%" rx="8" fill="#fbfaf7"/>{heading}{sketch.frames}{sketch.lines()}'
-        f"{sketch.cards}</svg>"
-    )
+    return sheet(width, height, heading + sketch.frames + sketch.lines() + sketch.cards)
 
 
 class Sketch:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .given import escape
 from .numbers import digits
+from .sheet import sheet
 
 if TYPE_CHECKING:
     from .trace import Event
@@ -52,8 +53,4 @@ def draw(events: Sequence[Event], width: float) -> str:
         )
     lines = [p for p in parts if p.startswith("<path")]
     rest = [p for p in parts if not p.startswith("<path")]
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {bottom + 24:.0f}" width="{width:.0f}" '
-        f'height="{bottom + 24:.0f}" font-family="system-ui, \'DejaVu Sans\', sans-serif">'
-        f'<rect width="100%" height="100%" rx="8" fill="#fbfaf7"/>{"".join(lines)}{"".join(rest)}</svg>'
-    )
+    return sheet(width, bottom + 24, "".join([*lines, *rest]))

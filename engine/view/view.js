@@ -97,3 +97,4 @@ for (const [id, e] of box) if (e.classList.contains("cr-card")) {
 canvas.addEventListener("toggle", draw, true);
 if (window.ResizeObserver) new ResizeObserver(draw).observe(canvas);
 draw();
+root.scrollLeft = (root.scrollWidth - root.clientWidth) / 2;  // rows are centred
