@@ -3,7 +3,11 @@
     y[n,k] = Sum(j, a[n,j] * b[j,k])        one product and one sum for each n, k, j: 2 N K J
 
 Index notation is a loop nest, so its size is known; a formula counts once for each element; a fused op costs what its
-composition does. Moving numbers about (reshape, gather, sort) counts as none.
+composition does. Moving numbers about (reshape, gather, sort) counts as none, and neither does counting them (a sum of
+x ** 0, by which a mean is divided).
+
+Attention, from its composition: 4 N h T S d for the two products, and 5 N h T S for the weights between them (scale,
+exp, exp, sum, quotient). A causal one is counted whole, with one more for each weight that may be hidden.
 """
 
 from __future__ import annotations
@@ -69,6 +73,8 @@ class _Nest:
         """
         once = prod(list(loops.values()))
         match n:
+            case ast.Call(func=ast.Name(id="Sum"), args=[_, ast.BinOp(op=ast.Pow(), right=ast.Constant(value=0))]):
+                return 0
             case ast.Call(func=ast.Name(id=name), args=[indices, body]) if name in REDUCTIONS:
                 letters = indices.elts if isinstance(indices, ast.Tuple) else [indices]
                 used = {m.id for m in ast.walk(body) if isinstance(m, ast.Name)}

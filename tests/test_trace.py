@@ -84,6 +84,28 @@ def test_the_work_of_a_convolution():
     assert event.flops == 2 * y.size * 3 * 3 * 3
 
 
+@pytest.mark.parametrize("window", [2, 3])
+def test_the_work_of_an_average_is_its_sums_and_one_quotient_each(window):
+    with trace() as t:
+        y = engine.average_pool2d(engine.ones((2, 8, 8, 3)), window)
+    assert t.leaves()[-1].flops == y.size * (window * window + 1)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_work_of_attention_is_two_products_and_the_weights_between_them(causal):
+    N, T, S, h, g, d, e = 2, 32, 48, 4, 2, 16, 24
+    q, k, v = engine.ones((N, T, h, d)), engine.ones((N, S, g, d)), engine.ones((N, S, g, e))
+    with trace() as t:
+        engine.attention(q, k, v, causal=causal)
+    weights = N * h * T * S
+    assert [e.flops for e in t.leaves()] == [2 * weights * (d + e) + (5 + causal) * weights]
+    q = engine.ones((N, T, h, d))
+    with trace() as t:
+        engine.attention(q, q, q)
+    (event,) = t.leaves()
+    assert event.flops == (4 * d + 5) * N * h * T * T
+
+
 def test_parameters_by_position_are_parameters():
     x, w = engine.ones((1, 6, 6, 2)), engine.ones((3, 3, 2, 4))
     with trace() as t:
