@@ -71,10 +71,14 @@ def joined(outputs: list[Any]) -> list[Any]:
     return kept
 
 
-def code(source: str) -> str:
-    """Code without comments and layout, to compare a notebook with its translation."""
-    skip = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
-    return " ".join(t.string for t in tokenize.generate_tokens(io.StringIO(source).readline) if t.type not in skip)
+def code(source: str) -> list[str]:
+    """The tokens of code without comments and empty lines, to compare a notebook with its translation. A line's end and
+    a block's say so by their kind: how they are written is layout.
+    """
+    skip = {tokenize.COMMENT, tokenize.NL, tokenize.ENDMARKER}
+    layout = {kind: tokenize.tok_name[kind] for kind in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)}
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return [layout.get(t.type, t.string) for t in tokens if t.type not in skip]
 
 
 def with_outputs_of(label: str, original: Any) -> Any:

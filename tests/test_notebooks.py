@@ -100,6 +100,13 @@ def test_a_notebook_defines_no_maths_of_its_own(name):
     assert not {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names} & {"scipy", "torch"}
 
 
+def test_the_same_code_is_the_same_tokens_in_the_same_blocks():
+    one = "for x in xs:\n    f(x)\ng()  # a comment\n"
+    assert build.code(one) == build.code("for x in xs:  # 注释\n  f(x)\n\n# 注释\ng()")
+    for other in ("for x in xs:\n    f(x)\n    g()", "for x in xs: f(x)\ng()", "for x in xs:\n    f(x) or g()"):
+        assert build.code(one) != build.code(other)
+
+
 @pytest.mark.parametrize("name", CHINESE)
 def test_a_translation_runs_the_same_code(name):
     original = name.removesuffix(".zh")
