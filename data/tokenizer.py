@@ -42,16 +42,15 @@ class Tokenizer:
         if (root / "tokenizer.json").is_file():
             return cls(_read(root / "tokenizer.json", tokenizers.Tokenizer.from_file))
         if (root / "vocab.txt").is_file():
-            settings = root / "tokenizer_config.json"
-            lower = json.loads(settings.read_text())["do_lower_case"] if settings.is_file() else True
-            make = tokenizers.BertWordPieceTokenizer
+            make, lower = tokenizers.BertWordPieceTokenizer, _lowers(root / "tokenizer_config.json")
             return cls(_read(root / "vocab.txt", lambda path: make(path, lowercase=lower)._tokenizer))
         raise DataError(
             f"{root}: neither tokenizer.json nor vocab.txt is there. Name the folder of a pretrained model."
         )
 
     def __len__(self) -> int:
-        return int(self.inner.get_vocab_size())
+        """All token numbers are below it."""
+        return 1 + max(self.inner.get_vocab().values(), default=-1)
 
     def encode(self, text: str, max_length: int | None = None, add_special_tokens: bool = True) -> list[int]:
         """Return the token numbers of one text; one longer than max_length is cut, its last token stays the last."""
@@ -76,7 +75,10 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int] | NDArray[Any], skip_special_tokens: bool = True) -> str:
         """Return the text of token numbers (T,)."""
-        text: str = self.inner.decode([int(i) for i in ids], skip_special_tokens=skip_special_tokens)
+        numbers = [int(i) for i in ids]
+        if min(numbers, default=0) < 0:  # beyond the last one there may be rows that no token uses: they say nothing
+            raise DataError(f"Tokenizer: there is no token {min(numbers)}; leave out labels that do not count (-100).")
+        text: str = self.inner.decode(numbers, skip_special_tokens=skip_special_tokens)
         return text
 
     def _encoded(self, texts: list[str], max_length: int | None, special: bool) -> list[list[int]]:
@@ -89,10 +91,26 @@ class Tokenizer:
             self.inner.no_truncation()
         else:
             added = self.inner.num_special_tokens_to_add(False) if special else 0
+            if not isinstance(max_length, (int, np.integer)):
+                raise ArgumentError(f"Tokenizer: max_length={max_length!r} must be a whole number.")
             if max_length <= added:
                 raise ArgumentError(f"Tokenizer: max_length={max_length} leaves no room beside {added} special tokens.")
-            self.inner.enable_truncation(max_length)
+            self.inner.enable_truncation(int(max_length))
         return [row.ids for row in self.inner.encode_batch(texts, add_special_tokens=special)]
+
+
+def _lowers(settings: Path) -> bool:
+    """Does the model read texts in lower case? Without settings it does, as BERT's own."""
+    if not settings.is_file():
+        return True
+    try:
+        entries = json.loads(settings.read_text(encoding="utf-8"))
+        lower = entries.get("do_lower_case", True)
+    except (ValueError, AttributeError) as error:
+        raise DataError(f"{settings}: holds no settings ({error}). Fetch the file again.") from None
+    if not isinstance(lower, bool):
+        raise DataError(f"{settings}: do_lower_case is {lower!r}, neither true nor false. Fetch the file again.")
+    return lower
 
 
 def _library() -> Any:

@@ -339,7 +339,7 @@ def tokenizer(folder_or_name: Name) -> Tokenizer:
     folder = find(folder_or_name)
     found = Tokenizer.from_pretrained(folder)
     rows = _json(folder / "config.json").get("vocab_size")
-    if rows is not None and len(found) > rows:
+    if rows is not None and not (isinstance(rows, int) and len(found) <= rows):
         raise CheckpointError(
             f"cannot use the tokenizer in {folder}: it has {len(found)} tokens, the model has weights for {rows}; take "
             "the tokenizer that the model was trained with"
@@ -357,6 +357,11 @@ def token_ids(x: Any) -> Tensor:
     ids = ids.astype("int64") if ids.dtype.kind == "f" else ids
     if ids.ndim != 2:
         raise ArgumentError(f"input_ids are (N,T), a row of token numbers a text, got shape {ids.shape}; use ids[None]")
+    if ids.shape[1] == 0:
+        raise ArgumentError(
+            f"input_ids have no tokens, shape {ids.shape}: an empty text has its special tokens at least, which a "
+            "tokenizer adds unless add_special_tokens=False"
+        )
     return ids
 
 

@@ -28,7 +28,8 @@ def write(
     """Return the prompt and `length` more characters (tokens, of a model of subwords); `say` gets it piece by piece.
 
     temperature 0 takes the likeliest each time, else p_i ~ exp(logit_i / temperature), of the top_k likeliest, or of
-    the likeliest that make up top_p. Raises DataError where there is no language model, or a character it never met.
+    the likeliest that make up top_p. Raises DataError where there is no language model, or not the characters that
+    belong to it, and for a character it never met.
     """
     model, vocabulary = load(Path(folder))
     if not prompt:
@@ -42,7 +43,7 @@ def write(
         nonlocal said
         ids.append(int(column[0]))
         text = vocabulary.decode(ids)
-        if not text.endswith("\\N{REPLACEMENT CHARACTER}"):  # the next token brings the rest of a character
+        if not text.endswith("\N{REPLACEMENT CHARACTER}"):  # the next token brings the rest of a character
             say(text[len(said) :])
             said = text
 
@@ -62,16 +63,31 @@ def load(folder: Path) -> tuple[Any, Any]:
     from models.gpt import GPT2LMHeadModel
     from models.llama import LlamaForCausalLM
 
-    config = folder / "config.json"
-    if not config.is_file():
+    if not (folder / "config.json").is_file():
         raise DataError(f"generate: '{folder}' holds no language model. Make one: chainrule train shakespeare-gpt")
-    kind = json.loads(config.read_text()).get("model_type")
+    kind = pretrained.read_config(folder).get("model_type")
     known = {"gpt2": GPT2LMHeadModel, "llama": LlamaForCausalLM}
     if kind not in known:
         raise DataError(
             f"generate: '{folder}' holds a model of type {kind!r}, which writes no text; {', '.join(known)} do."
         )
-    characters = folder / "characters.json"
-    if characters.is_file():
-        return known[kind].from_pretrained(folder), Characters(json.loads(characters.read_text()))
-    return known[kind].from_pretrained(folder), pretrained.tokenizer(folder)
+    if not (folder / "characters.json").is_file():
+        return known[kind].from_pretrained(folder), pretrained.tokenizer(folder)
+    model, characters = known[kind].from_pretrained(folder), characters_in(folder / "characters.json")
+    if len(characters) != model.config.vocab_size:
+        raise DataError(
+            f"generate: '{folder}' holds {len(characters)} characters and a model of {model.config.vocab_size}: they "
+            "do not belong together. Take the files that one training left."
+        )
+    return model, characters
+
+
+def characters_in(path: Path) -> Characters:
+    """What the numbers mean. Raises DataError for a file that says something else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: is no JSON ({error}). Take the file that the training left.") from None
+    if not isinstance(found, str):
+        raise DataError(f"{path}: holds a {type(found).__name__}, not a string of characters.")
+    return Characters(found)

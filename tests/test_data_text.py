@@ -280,6 +280,19 @@ def test_errors_of_subwords(folder, monkeypatch):
         tokenizer(["a", None])
     with pytest.raises(DataError, match="Tokenizer: there is no text. Check the filter"):
         tokenizer([])
+    with pytest.raises(ArgumentError, match=r"Tokenizer: max_length=2.5 must be a whole number"):
+        tokenizer(["a"], max_length=2.5)
+    with pytest.raises(DataError, match=r"there is no token -100; leave out labels that do not count"):
+        tokenizer.decode([5, -100])
+    assert tokenizer.decode([5, 10_000]) == "a", "a row that pads the table to a round number"
+    for settings in ("{", "[]", '{"do_lower_case": "no"}'):
+        (folder / "tokenizer_config.json").write_text(settings)
+        with pytest.raises(DataError, match=r"tokenizer_config.json: .* Fetch the file again"):
+            Tokenizer.from_pretrained(folder)
+    (folder / "tokenizer_config.json").write_text("{}")
+    assert Tokenizer.from_pretrained(folder).encode("A") == [2, 5, 3], "BERT's own are in lower case"
+    (folder / "vocab.txt").write_text("\n".join([*PIECES, "film"]))
+    assert len(Tokenizer.from_pretrained(folder)) == len(PIECES) + 1, "a word listed twice has the later number"
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(DataError, match=r"the library tokenizers is not installed: `pip install 'chainrule\[text\]'`"):
         Tokenizer.from_pretrained(folder)

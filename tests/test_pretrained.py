@@ -275,9 +275,10 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path):
     (tmp_path / "vocab.txt").write_text("\n".join(words))
     (tmp_path / "config.json").write_text('{"vocab_size": 7}')
     assert pretrained.tokenizer(tmp_path)("Good, bad")["input_ids"].tolist() == [[2, 5, 1, 6, 3]]
-    (tmp_path / "config.json").write_text('{"vocab_size": 6}')
-    with pytest.raises(CheckpointError, match="it has 7 tokens, the model has weights for 6"):
-        pretrained.tokenizer(tmp_path)
+    for rows in ("6", '"7"', "[]"):
+        (tmp_path / "config.json").write_text(f'{{"vocab_size": {rows}}}')
+        with pytest.raises(CheckpointError, match="it has 7 tokens, the model has weights for "):
+            pretrained.tokenizer(tmp_path)
 
 
 def test_the_packaged_encoder_knows_what_is_alike():
@@ -331,6 +332,14 @@ def test_texts_that_do_not_fit_are_refused():
         model(ids_of(), labels=np.zeros((4, 1), int))
     with pytest.raises(ArgumentError, match="labels are -100 throughout"):
         BertForMaskedLM(TINY)(ids_of(), labels=np.full((4, 6), -100))
+
+
+def test_texts_without_tokens_are_refused():
+    for model in (BertModel(TINY, seed=2), GPT2LMHeadModel(TINY_GPT, seed=2)):
+        with pytest.raises(
+            ArgumentError, match=r"input_ids have no tokens, shape \(2, 0\): an empty text has its spec"
+        ):
+            model(np.zeros((2, 0), int))
 
 
 def test_masks_of_other_texts_are_refused():

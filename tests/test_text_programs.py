@@ -186,6 +186,39 @@ def test_errors_of_writing(tmp_path):
         writing.write(tmp_path, "abx")
     with pytest.raises(ArgumentError, match="generate: the prompt is empty"):
         writing.write(tmp_path, "")
+    for characters, error in (
+        ('"ab"', "holds 2 characters and a model of 3: they do not belong together"),
+        ('"abcd"', "holds 4 characters and a model of 3"),
+        ("{", "characters.json: is no JSON"),
+        ("3", "characters.json: holds a int, not a string"),
+    ):
+        (tmp_path / "characters.json").write_text(characters)
+        with pytest.raises(DataError, match=error):
+            writing.write(tmp_path, "a")
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(CheckpointError, match="it holds a list, not names with values"):
+        writing.write(tmp_path, "a")
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(DataError, match="holds a model of type 'bert', which writes no text; gpt2, llama do."):
         writing.write(tmp_path, "a")
+
+
+def test_a_character_of_several_tokens_is_said_when_it_is_whole(monkeypatch):
+    """Subwords may end within a character of UTF-8: its half is not shown."""
+
+    class Bytes:
+        encode = staticmethod(lambda text: list(text.encode()))
+        decode = staticmethod(lambda ids: bytes(ids).decode(errors="replace"))
+
+    class Says:
+        eval = staticmethod(lambda: None)
+
+        @staticmethod
+        def generate(ids, max_new_tokens, streamer, **how):
+            for byte in "né€!".encode():
+                streamer(np.array([byte]))
+
+    monkeypatch.setattr(writing, "load", lambda folder: (Says, Bytes))
+    pieces = []
+    assert writing.write("", "a", say=pieces.append) == "ané€!"
+    assert pieces == ["a", "n", "é", "€", "!"]
