@@ -1,13 +1,16 @@
 """The model: a layer that can be trained. Made by subclassing, from inputs and outputs, or as `Sequential`.
 
-    class Net(Model):                                    x = Input((784,))
-        def __init__(self):                              h = Dense(512, "relu")(x)
-            super().__init__()                           net = Model(x, Dense(10, "softmax")(h))
+    class Net(Model):
+        def __init__(self):
+            super().__init__()
             self.hidden = Dense(512, "relu")
             self.out = Dense(10, "softmax")
 
         def call(self, x):
             return self.out(self.hidden(x))
+
+    x = Input((784,))
+    net = Model(x, Dense(10, "softmax")(Dense(512, "relu")(x)))
 """
 
 from __future__ import annotations
