@@ -61,6 +61,11 @@ class Bidirectional(Layer):
         for what in ("return_sequences", "return_state", "stateful"):
             if getattr(layer, what) != getattr(other, what):
                 raise ArgumentError(f"Bidirectional: {what} must be the same for layer and backward_layer")
+        if merge_mode in ("sum", "mul", "ave") and other.units != layer.units:
+            raise ArgumentError(
+                f"Bidirectional: merge_mode={merge_mode!r} takes two layers of as many units, got {layer.units} and "
+                f"{other.units}; 'concat' takes any"
+            )
         self.merge_mode = merge_mode
         self.return_sequences, self.return_state = layer.return_sequences, layer.return_state
         self.forward_layer = _like(layer, zero_output_for_mask=layer.return_sequences)
@@ -99,12 +104,12 @@ class Bidirectional(Layer):
         self.backward_layer.reset_states()
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        y = self.forward_layer.compute_output_shape(input_shape)
-        y, *states = y if self.return_state else [y]
-        merged: Any = [y, y] if self.merge_mode is None else y
+        both = (part.compute_output_shape(input_shape) for part in (self.forward_layer, self.backward_layer))
+        (a, *ends), (b, *other_ends) = both if self.return_state else ([shape] for shape in both)
+        merged: Any = [a, b] if self.merge_mode is None else a
         if self.merge_mode == "concat":
-            merged = (*y[:-1], 2 * y[-1])
-        return [merged, *states, *states] if self.return_state else merged
+            merged = (*a[:-1], a[-1] + b[-1])
+        return [merged, *ends, *other_ends] if self.return_state else merged
 
 
 def _like(layer: _Recurrent, **changes: Any) -> Any:

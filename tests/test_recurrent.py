@@ -17,6 +17,7 @@ from engine.kernels.cpu.recurrent_cells import CELLS
 from engine.kernels.cpu.threads import get_num_threads, set_num_threads
 from engine.ops.recurrent_steps import gru_loop, lstm_loop, simple_rnn_loop
 from layers import GRU, LSTM, Bidirectional, Dense, Dropout, Embedding, Masking, SimpleRNN
+from layers.symbolic import map_structure
 from models import Model, Sequential, load_model
 
 KINDS = [SimpleRNN, GRU, LSTM]
@@ -353,6 +354,19 @@ def test_bidirectional_returns_and_takes_the_states_of_both():
     assert [tuple(s) for s in both.compute_output_shape((3, 5, 4))] == [y.shape] + [(3, 6)] * 4
 
 
+@pytest.mark.parametrize("options", [{}, {"return_sequences": True}, {"return_state": True}], ids=str)
+@pytest.mark.parametrize("mode", ["concat", None])
+def test_bidirectional_knows_its_shapes_where_the_directions_differ(mode, options, tmp_path):
+    made = Bidirectional(LSTM(3, **options), mode, backward_layer=LSTM(5, go_backwards=True, **options))
+    y, shapes = made(sequence()), made.compute_output_shape((3, 5, 4))
+    assert map_structure(lambda t: t.shape, y) == shapes
+    if mode == "concat" and not options:
+        model = Sequential([made, Dense(2)], seed=1)
+        model.build((None, 5, 4))
+        model.save(tmp_path / "m.safetensors")
+        np.testing.assert_array_equal(load_model(tmp_path / "m.safetensors")(sequence()), model(sequence()))
+
+
 def test_bidirectional_leaves_masked_steps_out():
     x = sequence(2, 6)
     mask = np.arange(6) < np.array([[6], [4]])
@@ -417,3 +431,7 @@ def test_bad_arguments_are_refused():
         Bidirectional(Dense(3))
     with pytest.raises(ArgumentError, match="merge_mode is one of"):
         Bidirectional(LSTM(3), merge_mode="max")
+    with pytest.raises(
+        ArgumentError, match="merge_mode='sum' takes two layers of as many units, got 3 and 1; 'concat'"
+    ):
+        Bidirectional(LSTM(3), "sum", backward_layer=LSTM(1, go_backwards=True))
