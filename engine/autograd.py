@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import changes, replay
-from .backends import Array, backend_of
+from .backends import Array, backend_of, is_owned
 from .errors import GradientError, ShapeError
 from .shapes import Shape, broadcast_axes
 from .summation import total
@@ -189,7 +189,7 @@ def _walk(
                     continue
                 key = id(receiver)
                 if key in sums:
-                    bar[key] += x_bar
+                    bar[key] = _plus_in_place(bar[key], x_bar)
                 elif key in bar:
                     bar[key] = _plus(bar[key], x_bar)
                     if not create_graph:
@@ -221,12 +221,11 @@ def _walk(
                     continue
             if changes.last > node.time or node.parents is _FREED:
                 node.check()
-            cotangents = node.op.pull(node, g, create_graph)
-            if node.metas is not None:
-                cotangents = [
-                    None if x_bar is None else _fit(x_bar, meta, node.op.name)
-                    for x_bar, meta in zip(cotangents, node.metas, strict=True)
-                ]
+            if create_graph or isinstance(g, (np.ndarray, np.generic)):
+                cotangents = _pulled(node, g, create_graph)
+            else:  # a graph may lie on several devices
+                with backend_of(g).active():
+                    cotangents = _pulled(node, g, create_graph)
             if anomaly:
                 _check_finite_step(node, cotangents, create_graph)
             arriving = zip(node.parents, cotangents)  # noqa: B905 (a keyword costs more than the rest of this line)
@@ -238,6 +237,17 @@ def _walk(
     return kept, leaves
 
 
+def _pulled(node: Node, g: Any, create_graph: bool) -> Sequence[Any]:
+    """One cotangent for each input, in its shape and dtype."""
+    cotangents = node.op.pull(node, g, create_graph)
+    if node.metas is None:
+        return cotangents
+    return [
+        None if x_bar is None else _fit(x_bar, meta, node.op.name)
+        for x_bar, meta in zip(cotangents, node.metas, strict=True)
+    ]
+
+
 def _check_finite_step(node: Node, cotangents: Sequence[Any], create_graph: bool) -> None:
     for parent, x_bar in zip(node.parents, cotangents, strict=True):
         if parent is not None and x_bar is not None:
@@ -246,8 +256,20 @@ def _check_finite_step(node: Node, cotangents: Sequence[Any], create_graph: bool
 
 def _plus(a: Any, b: Any) -> Any:
     """a + b. Of two arrays without axes NumPy makes a scalar; a cotangent stays an array."""
+    if type(a) is not np.ndarray and is_owned(a):
+        with backend_of(a).active():
+            return a + b
     total = a + b
     return np.asarray(total) if isinstance(total, np.generic) else total
+
+
+def _plus_in_place(a: Any, b: Any) -> Any:
+    if type(a) is np.ndarray:
+        a += b
+        return a
+    with backend_of(a).active():
+        a += b
+    return a
 
 
 def _owner(array: Any) -> Any:
@@ -339,7 +361,9 @@ def _seed(y: Tensor, g: Any, what: str) -> Tensor:
                 f"{what}: the tensor has shape {y.shape}; a gradient starts from one number. Reduce it first "
                 "(.sum() or .mean()), or pass gradient= of the same shape"
             )
-        return Tensor(backend_of(y.data).xp.ones_like(y.data))
+        backend = backend_of(y.data)
+        with backend.active():
+            return Tensor(backend.xp.ones_like(y.data))
     if not (isinstance(g, Tensor) and type(g.data) is type(y.data) is np.ndarray and g.dtype == y.dtype):
         g = asarray(g, dtype=y.dtype, device=y.device)
     assert isinstance(g, Tensor)

@@ -187,7 +187,8 @@ class ElementwiseOp(Op):
     def _with_care(self, args: Sequence[Any], params: dict[str, Any], kinds: Any) -> tuple[Any, list[Any], Any]:
         """The result, the inputs as they were computed with, and the tensors among them."""
         given, tensors, device, _ = unwrap(self.name, args)
-        arrays = self._promoted(given, device)
+        with get_backend(device).active():
+            arrays = self._promoted(given, device)
         kernel: Any = self.kernels(device, params is self.params).forward
         numbers = () if params is self.params else params.values()
         try:

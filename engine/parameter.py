@@ -190,12 +190,14 @@ class Parameter(Tensor):
         if wanted is not None and new.shape != wanted:
             raise ShapeError(f"parameter '{self.path}' has shape {wanted}, its new values {new.shape}; make them equal")
         if self.built and getattr(self.data.flags, "writeable", True):
-            self.data[...] = move(new, self.backend)
+            with self.backend.active():
+                self.data[...] = move(new, self.backend)
         else:
             home = self.backend if self.built else backend_of(new)
             if home.name == "cpu":
                 home = get_backend(current_device())
-            self.data = home.xp.array(move(new, home), self._dtype, order="C")
+            with home.active():
+                self.data = home.xp.array(move(new, home), self._dtype, order="C")
             self._declared = new.shape
         self.mark_changed()
 

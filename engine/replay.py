@@ -77,7 +77,8 @@ class Recording:
     def send(self) -> None:
         """The present numbers to the device."""
         if self.count:
-            self.device[: self.count] = self._backend.asarray(self.host[: self.count].copy())
+            with self._backend.active():
+                self.device[: self.count] = self._backend.asarray(self.host[: self.count].copy())
 
     def each(self, do: Callable[[], None]) -> None:
         self._doings.append(do)

@@ -67,16 +67,11 @@ class StructuralOp(Op):
         if self.note.autocast and mode() & AUTOCAST:
             args = precision.cast(self.note.autocast, args)
         arrays, tensors, device, wanted = unwrap(self.name, args)
-        arrays, half = self._promoted(arrays, device)
-        self.signature.check(self.name, [None if a is None else a.shape for a in arrays])  # type: ignore[union-attr]
-        if half is not None and self.dtype_rule != "any":  # 16 bits are storage: compute in float32, round once
-            arrays_32 = [a.astype(float32) if a is not None and is_half(a.dtype) else a for a in arrays]
-            out = self._run(device, arrays_32, params)
-            y, aux = out if isinstance(out, tuple) else (out, None)
-            y = y.astype(half) if is_float(y.dtype) else y
+        if device == "cpu":
+            arrays, y, aux = self._run(arrays, device, params)
         else:
-            out = self._run(device, arrays, params)
-            y, aux = out if isinstance(out, tuple) else (out, None)
+            with get_backend(device).active():
+                arrays, y, aux = self._run(arrays, device, params)
         if isinstance(y, np.generic):  # NumPy makes scalars of what has no axes
             y = np.asarray(y)
         now = mode()
@@ -91,11 +86,18 @@ class StructuralOp(Op):
             result.share_storage(tensors[0])
         return result
 
-    def _run(self, device: str, arrays: Sequence[Any], params: dict[str, Any]) -> Any:
-        if device == "cpu":
-            return self.body(*arrays, **params)
-        with get_backend(device).active():
-            return self.body(*arrays, **params)
+    def _run(self, arrays: list[Any], device: str, params: dict[str, Any]) -> tuple[list[Any], Any, Any]:
+        """The inputs as promoted, the result, and aux."""
+        arrays, half = self._promoted(arrays, device)
+        self.signature.check(self.name, [None if a is None else a.shape for a in arrays])  # type: ignore[union-attr]
+        if half is None or self.dtype_rule == "any":
+            out = self.body(*arrays, **params)
+            return arrays, *(out if isinstance(out, tuple) else (out, None))
+        # 16 bits are storage: compute in float32, round once
+        arrays_32 = [a.astype(float32) if a is not None and is_half(a.dtype) else a for a in arrays]
+        out = self.body(*arrays_32, **params)
+        y, aux = out if isinstance(out, tuple) else (out, None)
+        return arrays, y.astype(half) if is_float(y.dtype) else y, aux
 
     def _bind(self, args: tuple[Any, ...], params: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Inputs in order and parameters complete; inputs may come by name, parameters by position."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine import ops
+from engine.backends import backend_of
 from engine.errors import ArgumentError
 from engine.parameter import Buffer
 from engine.shapes import normalize_axes
@@ -104,8 +105,9 @@ class BatchNormalization(Layer):
     def _follow(self, mean: Any, variance: Any) -> None:
         """Move the running statistics a little towards the batch's, (C,) each."""
         m = self.momentum
-        self.moving_mean.assign(m * self.moving_mean.data + (1 - m) * mean)
-        self.moving_variance.assign(m * self.moving_variance.data + (1 - m) * variance)
+        with backend_of(mean).active():
+            self.moving_mean.assign(m * self.moving_mean.data + (1 - m) * mean)
+            self.moving_variance.assign(m * self.moving_variance.data + (1 - m) * variance)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return tuple(input_shape)

@@ -112,10 +112,12 @@ class SWA(Averaged):
 
 def _copy(p: Tensor) -> Array:
     """A first average, flat in memory. 16 bits are too few for small changes."""
-    return p.backend.xp.array(p.data, np.float32 if is_half(p.dtype) else p.dtype, order="C")
+    with p.backend.active():
+        return p.backend.xp.array(p.data, np.float32 if is_half(p.dtype) else p.dtype, order="C")
 
 
 def _write(params: Iterable[Tensor], values: Iterable[Array]) -> None:
     for p, v in zip(params, values, strict=True):
-        p.data[...] = move(v, p.backend)
+        with p.backend.active():
+            p.data[...] = move(v, p.backend)
         p.mark_changed()

@@ -9,7 +9,7 @@ import numpy as np
 from engine.errors import ArgumentError
 from engine.tensor import Tensor
 
-from .optimizer import length, shorten
+from .optimizer import cut, length, shorten
 
 
 def clip_grad_value_(params: Tensor | Iterable[Tensor], clip_value: float) -> None:
@@ -18,7 +18,7 @@ def clip_grad_value_(params: Tensor | Iterable[Tensor], clip_value: float) -> No
         raise ArgumentError(f"clip_grad_value_: clip_value is 0 or more, got {clip_value}")
     for p in _with_gradient(params):
         # a new array: gradients may share memory
-        p.grad = Tensor(p.grad.backend.xp.asarray(p.grad.backend.xp.clip(p.grad.data, -clip_value, clip_value)))
+        p.grad = Tensor(cut(p.grad.data, clip_value))
 
 
 def clip_grad_norm_(params: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0) -> float:
@@ -32,12 +32,13 @@ def clip_grad_norm_(params: Tensor | Iterable[Tensor], max_norm: float, norm_typ
     gradients = [p.grad.data for p in wanted]
     if not gradients:
         return 0.0
-    if norm_type == 2.0:
-        total = length(gradients)
-    elif norm_type == np.inf:
-        total = max((abs(g).max() for g in gradients if g.size), key=float, default=np.float64(0.0))
-    else:
-        total = sum((abs(g).astype(np.float64) ** norm_type).sum() for g in gradients) ** (1 / norm_type)
+    with wanted[0].backend.active():
+        if norm_type == 2.0:
+            total = length(gradients)
+        elif norm_type == np.inf:
+            total = max((abs(g).max() for g in gradients if g.size), key=float, default=np.float64(0.0))
+        else:
+            total = sum((abs(g).astype(np.float64) ** norm_type).sum() for g in gradients) ** (1 / norm_type)
     for p, g in zip(wanted, gradients, strict=True):
         p.grad = Tensor(shorten(g, total, max_norm))
     return float(total)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from engine import config, replay
-from engine.backends import Array, backend_of
+from engine.backends import Array, Backend, backend_of, get_backend, move
 from engine.errors import ArgumentError, GradientError, ShapeError
 from engine.tensor import Tensor
 
@@ -162,7 +162,11 @@ class Optimizer(config.Configurable, family="optimizer"):
         for i, p in enumerate(group.params):
             if getattr(p, "built", True):
                 kinds.setdefault((p.device, p.dtype), []).append(i)
-        group.arenas = [Arena([group.params[i] for i in k], [group.state[i] for i in k], slots) for k in kinds.values()]
+        group.arenas = []
+        for (device, _), members in kinds.items():
+            with get_backend(device).active():
+                params, states = ([of[i] for i in members] for of in (group.params, group.state))
+                group.arenas.append(Arena(params, states, slots))
         group.views = {id(p): view for arena in group.arenas for p, view in zip(arena.params, arena.views, strict=True)}
         group.update = Update(self.rule(group), tuple(slots), tuple(self.numbers(group, 0.0, 1)))
 
@@ -179,7 +183,7 @@ class Optimizer(config.Configurable, family="optimizer"):
         """What is done to each gradient before the update."""
         if self.clipvalue is not None:
             limit = self.clipvalue
-            return lambda g: backend_of(g).xp.clip(g, -limit, limit)
+            return lambda g: cut(g, limit)
         if self.clipnorm is not None:
             longest = self.clipnorm
             return lambda g: shorten(g, length([g]), longest)
@@ -331,18 +335,36 @@ def _unique(params: Iterable[Any]) -> list[Any]:
 
 def length(gradients: Sequence[Array]) -> Array:
     """The Euclidean length of all of them as one vector, (); summed in float64, in a fixed order."""
-    xp = backend_of(gradients[0]).xp
-    total = xp.zeros((), np.float64)
-    for g in gradients:
-        total = total + xp.square(g, dtype=np.float64).sum()
-    return xp.sqrt(total)
+    backend = backend_of(gradients[0])
+    with backend.active():
+        total = backend.xp.zeros((), np.float64)
+        for g in gradients:
+            total = total + _squares(g, backend)
+        return backend.xp.sqrt(total)
+
+
+def _squares(g: Array, home: Backend) -> Array:
+    """The sum of the squares, (), on the device that adds them up."""
+    backend = backend_of(g)
+    with backend.active():
+        total = backend.xp.square(g, dtype=np.float64).sum()
+    return total if backend is home else move(total, home)
+
+
+def cut(g: Array, limit: float) -> Array:
+    """g with each element kept between -limit and limit, as a new array."""
+    backend = backend_of(g)
+    with backend.active():
+        return backend.xp.asarray(backend.xp.clip(g, -limit, limit))
 
 
 def shorten(g: Array, norm: Array, longest: float) -> Array:
     """g, or g longest / norm where norm > longest; the norm is not looked at, which would wait for a GPU."""
-    xp = backend_of(g).xp
-    factor = longest / xp.maximum(xp.maximum(norm, longest), 1e-300)
-    return xp.asarray(g * factor.astype(g.dtype))
+    backend = backend_of(g)
+    with backend.active():
+        norm = norm if isinstance(norm, (float, np.generic, np.ndarray)) else move(norm, backend)
+        factor = longest / backend.xp.maximum(backend.xp.maximum(norm, longest), 1e-300)
+        return backend.xp.asarray(g * factor.astype(g.dtype))
 
 
 def _on_host(values: Array) -> np.ndarray:

@@ -317,3 +317,48 @@ def test_results_without_axes_stay_on_the_device():
     for y in (x.sum(), x[0], strict.xp.max(x), next(iter(x))):
         assert isinstance(y, strict.ndarray)
         assert y.shape == ()
+
+
+# ------------------------------------------------------------------------------------------------ several devices
+def test_tensors_and_models_live_on_the_second_device():
+    with engine.device("strict:1"):
+        model = network()
+    x = engine.tensor(drawn(2, 8, 8, 1), device="strict:1")
+    assert {p.device for p in model.parameters()} == {"strict:1"}
+    np.testing.assert_array_equal(model(x).numpy(), network()(drawn(2, 8, 8, 1)).numpy())
+    assert model.to("strict:0")(x.to("strict:0")).device == "strict:0"
+
+
+def test_what_meets_from_two_devices_is_named():
+    x, y = engine.tensor(drawn(2), device="strict:0"), engine.tensor(drawn(2), device="strict:1")
+    for meet in (lambda: x * y, lambda: x @ y, lambda: ops.concat([x, y])):
+        with pytest.raises(engine.DeviceError, match=r"tensors on 'strict:[01]' and 'strict:[01]' meet; .*\.to\("):
+            meet()
+
+
+def test_from_device_to_device_and_back_is_differentiable_and_does_not_pass_the_host():
+    x = engine.tensor(drawn(3), device="strict:0", requires_grad=True)
+    before = crossings.copy()
+    y = (x.to("strict:1") * 2.0).sum()
+    assert y.device == "strict:1"
+    y.backward()
+    assert x.grad.device == "strict:0"
+    assert crossings == before
+    np.testing.assert_array_equal(x.grad.numpy(), [2, 2, 2])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_training_on_the_second_device_is_that_on_the_first(name):
+    """While the first one is current: what is not told where to go would go there, and is refused."""
+    losses = []
+    for device in ("strict:0", "strict:1"):
+        model, loss = network().to(device), layers.losses.SparseCategoricalCrossentropy()
+        optimizer, x = OPTIMIZERS[name](model.parameters()), engine.tensor(drawn(4, 8, 8, 1), device=device)
+        for _ in range(2):
+            with engine.parameter.training_mode(True):
+                value = loss(engine.tensor([1, 2, 3, 4], device=device), model(x))
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            losses.append(value.item())
+    assert losses[:2] == losses[2:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -15,8 +15,8 @@ from .products import get_float32_matmul_precision, set_float32_matmul_precision
 from .protocol import Array, Backend
 
 __all__ = [
-    "Array", "Backend", "backend_of", "current_device", "device", "devices", "empty_cache", "get_backend",
-    "get_float32_matmul_precision", "get_num_threads", "is_device", "is_owned", "move", "register",
+    "Array", "Backend", "backend_of", "concatenate", "current_device", "device", "devices", "empty_cache",
+    "get_backend", "get_float32_matmul_precision", "get_num_threads", "is_device", "is_owned", "move", "register",
     "scalar", "set_float32_matmul_precision", "set_num_threads",
 ]  # fmt: skip
 
@@ -101,6 +101,19 @@ def scalar(backend: Backend, value: float, dtype: Any = None) -> Array:
         return np.asarray(value, dtype)
     with backend.active():
         return backend.xp.full((), value, dtype)
+
+
+def concatenate(arrays: Sequence[Array], axis: int) -> Array:
+    """Arrays of one dtype and device end to end. CuPy's own would send a table of addresses to the device."""
+    if isinstance(arrays[0], np.ndarray):
+        return np.concatenate(arrays, axis)
+    axis, side = axis % arrays[0].ndim, sum(a.shape[axis] for a in arrays)
+    shape, end = (*arrays[0].shape[:axis], side, *arrays[0].shape[axis + 1 :]), 0
+    y = backend_of(arrays[0]).xp.empty(shape, arrays[0].dtype)
+    for a in arrays:
+        start, end = end, end + a.shape[axis]
+        y[(slice(None),) * axis + (slice(start, end),)] = a
+    return y
 
 
 # ------------------------------------------------------------------------------------------------ which one is used

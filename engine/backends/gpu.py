@@ -97,7 +97,8 @@ class GPU:
         return found
 
     def scatter_add(self, target: Array, index: Any, values: Array) -> None:
-        self.kernel("embedding", "add_at")(target, index, values)
+        with self.active():
+            self.kernel("embedding", "add_at")(target, index, values)
 
     def assign(self, target: Array, index: Any, values: Array) -> None:
         with self.active():

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from ..errors import DeviceError
+from ..errors import ChainRuleError, DeviceError
 
 
 class CUDAGraph:
@@ -31,9 +31,9 @@ class CUDAGraph:
                 yield
             except BaseException as problem:
                 self._drop()
-                if isinstance(problem, cuda.runtime.CUDARuntimeError):
+                if "captur" in str(problem) and not isinstance(problem, ChainRuleError):  # CUDA's words, or CuPy's
                     raise DeviceError(
-                        f"capture: CUDA can't record what the step does ({problem}); "
+                        f"capture: the step does what can't be recorded ({problem}); "
                         "it may only launch work: move what waits, or copies from the host, out of it"
                     ) from problem
                 raise

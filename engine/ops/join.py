@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import Array, backend_of
+from ..backends import Array, backend_of, concatenate
 from ..errors import ShapeError
 from ..op import composite, op
 from ..samples import Draw
@@ -70,7 +70,7 @@ def concat(*xs: Array, axis: int = 0) -> Array:
                     f"concat: x{i}.shape[{a}] is {n}, but x0.shape[{a}] is {m}; "
                     f"off the axis {axis} the sides must be equal"
                 )
-    return backend_of(xs[0]).xp.concatenate(xs, axis=k)
+    return concatenate(xs, k)
 
 
 @concat.vjp(saves=())

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import Array, backend_of
+from ..backends import Array, backend_of, concatenate
 from ..errors import ArgumentError, ShapeError
 from ..op import op
 from ..samples import Draw, interval
@@ -104,7 +104,7 @@ def _forward(
     full = _in_full(x, u, h0, c0, mask, dropout)
     states, z, kept, c = backend.kernel("recurrent", "forward")(name, x, w, u, b, b_u, *full)
     y = states[..., :H] if sequence else states[:, -1:, :H]
-    y = backend.xp.concatenate([y, c[:, None]], 1) if cell else y
+    y = concatenate([y, c[:, None]], 1) if cell else y
     return backend.xp.ascontiguousarray(y), (states, z, kept)
 
 
@@ -194,7 +194,7 @@ def gru(
 def _(g, y, aux, x, w, u, b, h0, mask, *, needs, sequence, recurrent_dropout, seed, stream):  # type: ignore[no-untyped-def]
     dropout = recurrent_dropout, seed, stream
     x_bar, w_bar, u_bar, b_x, b_h, h_bar, _ = _backward("gru", g, aux, x, w, u, h0, None, mask, False, dropout)
-    b_bar = backend_of(x.data).xp.stack([b_x, b_h]) if needs[3] else None
+    b_bar = concatenate([b_x[None], b_h[None]], 0) if needs[3] else None
     return _where_wanted(needs, x_bar, w_bar, u_bar, b_bar, h_bar, None)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import Array, backend_of
+from ..backends import Array, concatenate
 from ..errors import ShapeError
 from ..op import op
 from ..samples import Draw
@@ -63,7 +63,7 @@ def rotary(x: Array, cos: Array, sin: Array) -> Array:
         )
     a, b = x[..., :pairs], x[..., pairs:]  # (N,T,h,p)
     c, s = cos[..., None, :], sin[..., None, :]  # (*C,T,1,p)
-    return backend_of(x).xp.concatenate([a * c - b * s, a * s + b * c], -1)
+    return concatenate([a * c - b * s, a * s + b * c], -1)
 
 
 @rotary.vjp

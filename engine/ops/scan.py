@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import Array, backend_of
+from ..backends import Array, backend_of, concatenate
 from ..op import op
 from ..samples import Draw
 from ..shapes import normalize_axis
@@ -152,6 +152,6 @@ def cumulative_logsumexp(x: Array, *, axis: int | None = None) -> Array:
     y = x.copy()
     while step < x.shape[k]:  # as `_doubling`
         head, tail = y[cut(x.ndim, k, None, step)], y[cut(x.ndim, k, step, None)]
-        y = xp.concatenate([head, xp.logaddexp(tail, y[cut(x.ndim, k, None, x.shape[k] - step)])], k)
+        y = concatenate([head, xp.logaddexp(tail, y[cut(x.ndim, k, None, x.shape[k] - step)])], k)
         step *= 2
     return y

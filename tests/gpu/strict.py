@@ -433,7 +433,13 @@ class Strict:
         return values
 
     def compile(self, formula: Any) -> Callable[..., Any]:
-        return self._on_raw_arrays(cpu.compile(formula))
+        run = self._on_raw_arrays(cpu.compile(formula))
+
+        def call(*args: Any, **options: Any) -> Any:
+            with self.active():
+                return run(*args, **options)
+
+        return call
 
     def compile_update(self, formula: Any) -> Callable[..., None]:
         update = cpu.compile_update(formula)

@@ -136,6 +136,77 @@ def test_a_training_step_asks_the_device_for_nothing_but_work(emulated):
         assert np.isfinite(value.item())
 
 
+def small_step(device):
+    """Losses of a few steps of a small network, whatever device is current."""
+    model = mnist_cnn(seed=0).to(device)
+    model.build((None, 28, 28, 1))
+    model.to(device)
+    optimizer, loss = optim.Adam(model.parameters(), global_clipnorm=1.0), layers.losses.SparseCategoricalCrossentropy()
+    x, y = engine.tensor(drawn(2, 28, 28, 1), device=device), engine.tensor([1, 2], device=device)
+    losses = []
+    for _ in range(2):
+        with training_mode(True):
+            value = loss(y, model(x))
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        losses.append(value)
+    return losses
+
+
+def test_work_goes_to_cupys_current_stream(emulated):
+    import cupy
+
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        before = emulated.device.streams.copy()
+        losses = small_step("cuda")
+        found = emulated.device.streams - before
+    assert set(found) == {stream.ptr}
+    assert found[stream.ptr] > 40
+    assert all(np.isfinite(value.item()) for value in losses)
+
+
+def test_the_second_device_trains_while_the_first_is_current(emulated):
+    """Kernels are loaded where they run, and meet no memory of another device: the emulator refuses both."""
+    losses = small_step("cuda:1")
+    assert {value.device for value in losses} == {"cuda:1"}
+    assert emulated.device.number == 0
+    np.testing.assert_array_equal([v.item() for v in losses], [v.item() for v in small_step("cuda:0")])
+
+
+def test_from_device_to_device_values_and_gradients_pass_no_host(emulated):
+    x = engine.tensor(drawn(3), device="cuda:0", requires_grad=True)
+    before = emulated.device.copied.copy()
+    (x.to("cuda:1") * 2.0).sum().backward()
+    found = emulated.device.copied - before
+    assert set(found) <= {"between devices", "on the device"}
+    assert found["between devices"] == 2
+    np.testing.assert_array_equal(x.grad.numpy(), [2, 2, 2])
+
+
+def test_tensors_of_two_gpus_do_not_meet():
+    says = r"add: tensors on 'cuda:0' and 'cuda:1' meet; move one of them with .to\(\"cuda:0\"\)"
+    with pytest.raises(engine.DeviceError, match=says):
+        engine.ones(2, device="cuda:0") + engine.ones(2, device="cuda:1")
+
+
+def test_a_copy_in_a_capture_ends_it_with_words(emulated):
+    """What our own check does not see, CuPy or CUDA refuses: CuPy's concatenate sends a table."""
+    import cupy
+
+    x = cupy.asarray(drawn(3))
+
+    def step(a):
+        return engine.Tensor(cupy.concatenate([a.data[i : i + 1] for i in range(3)] * 40))
+
+    run = engine.capture(step, warmup=1, device="cuda")
+    run(x)
+    with pytest.raises(engine.DeviceError, match=r"capture: the step does what can't be recorded .*H2D.*move what"):
+        run(x)
+    assert not emulated.device.capturing
+    np.testing.assert_array_equal((engine.tensor(x) + 1).numpy(), x.get() + 1)
+
+
 def test_what_is_not_covered_is_listed(emulated):
     """Ops that need machine code inside CuPy, by trying each: the list of docs/gpu.md."""
     from engine import OPS

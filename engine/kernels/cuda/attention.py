@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .dropout import dropout
-from .launch import Grid, place_of_mask, rows, run, wide, xp
+from .launch import Grid, place_of_mask, product, rows, run, wide, xp
 from .softmax import softmax, softmax_gradient
 
 Array = Any
@@ -61,7 +61,7 @@ def plain_attention_gradient(
     (N, T), (S, groups), dtype, each = q.shape[:2], k.shape[1:3], q.dtype, q.shape[2] // k.shape[2]
     g, q = g.swapaxes(1, 2), q.swapaxes(1, 2)  # (N,h,T,e), (N,h,T,d)
     k, v = (xp().repeat(x, each, 2).swapaxes(1, 2) for x in (k, v))  # (N,h,S,d), (N,h,S,e)
-    z = xp().matmul(q, k.swapaxes(2, 3)) * dtype.type(scale)  # (N,h,T,d) @ (N,h,d,S) -> (N,h,T,S)
+    z = product(q, k.swapaxes(2, 3)) * dtype.type(scale)  # (N,h,T,d) @ (N,h,d,S) -> (N,h,T,S)
     z = z if bias is None else (z + bias).astype(dtype, copy=False)
     if mask is not None:
         z = xp().where(mask, z, dtype.type(-np.inf))
@@ -69,10 +69,10 @@ def plain_attention_gradient(
         z = xp().where(xp().tri(T, S, S - T, dtype=bool), z, dtype.type(-np.inf))
     p = softmax(z, 3)
     kept = dropout(xp().ones(p.shape, dtype), rate, seed, stream) if rate else dtype.type(1)
-    s = softmax_gradient(xp().matmul(g, v.swapaxes(2, 3)) * kept, p, 3)  # (N,h,T,e) @ (N,h,e,S) -> (N,h,T,S)
-    dq = xp().matmul(s, k) * dtype.type(scale)  # (N,h,T,S) @ (N,h,S,d) -> (N,h,T,d)
-    dk = xp().matmul(s.swapaxes(2, 3), q) * dtype.type(scale)  # (N,h,S,T) @ (N,h,T,d) -> (N,h,S,d)
-    dv = xp().matmul((p * kept).swapaxes(2, 3), g)
+    s = softmax_gradient(product(g, v.swapaxes(2, 3)) * kept, p, 3)  # (N,h,T,e) @ (N,h,e,S) -> (N,h,T,S)
+    dq = product(s, k) * dtype.type(scale)  # (N,h,T,S) @ (N,h,S,d) -> (N,h,T,d)
+    dk = product(s.swapaxes(2, 3), q) * dtype.type(scale)  # (N,h,S,T) @ (N,h,T,d) -> (N,h,S,d)
+    dv = product((p * kept).swapaxes(2, 3), g)
     dk, dv = (x.reshape(N, groups, each, *x.shape[2:]).sum(2).swapaxes(1, 2) for x in (dk, dv))  # -> (N,S,g,d)
     return dq.swapaxes(1, 2), dk, dv, s
 

@@ -14,8 +14,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from engine.backends import concatenate
+
 from .bias import add_bias, rectified_gradient
-from .launch import elements, run, xp
+from .launch import elements, product, run, xp
 from .pool import max_pool2d, scatter_windows
 from .reduce import total
 from .window import Padding, Pair, window
@@ -36,10 +38,10 @@ def conv2d(
     how = stride, padding, dilation, groups
     out, filters = _out(x.shape, w.shape, how), _grouped(w, groups)
     parts = [
-        _channels_last(xp().matmul(im2col(x[some], w.shape, how), filters), (len(x[some]), *out, w.shape[3]))
+        _channels_last(product(im2col(x[some], w.shape, how), filters), (len(x[some]), *out, w.shape[3]))
         for some in _images(x.shape, w.shape, out)
     ]
-    y = parts[0] if len(parts) == 1 else xp().concatenate(parts)
+    y = parts[0] if len(parts) == 1 else concatenate(parts, 0)
     return add_bias(y, bias, relu)
 
 
@@ -78,10 +80,10 @@ def conv2d_input_gradient(
     how = stride, padding, dilation, groups
     filters = _grouped(w, groups).swapaxes(-1, -2)
     parts = [
-        col2im(xp().matmul(_grouped(g[some], groups), filters), (len(g[some]), *x_shape[1:]), w.shape, how)
+        col2im(product(_grouped(g[some], groups), filters), (len(g[some]), *x_shape[1:]), w.shape, how)
         for some in _images(x_shape, w.shape, g.shape[1:3])
     ]
-    return parts[0] if len(parts) == 1 else xp().concatenate(parts)
+    return parts[0] if len(parts) == 1 else concatenate(parts, 0)
 
 
 def conv2d_weight_gradient(
@@ -90,7 +92,7 @@ def conv2d_weight_gradient(
     """x:(N,H,W,C), g:(N,H',W',F) -> dw:(kh,kw,C/groups,F), the gradient of Sum(g * conv2d(x, w)) by w."""
     how, dw = (stride, padding, dilation, groups), None
     for some in _images(x.shape, w_shape, g.shape[1:3]):
-        part = xp().matmul(im2col(x[some], w_shape, how).swapaxes(-1, -2), _grouped(g[some], groups))
+        part = product(im2col(x[some], w_shape, how).swapaxes(-1, -2), _grouped(g[some], groups))
         dw = part if dw is None else dw + part
     return _channels_last(dw, w_shape)
 

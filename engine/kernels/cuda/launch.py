@@ -45,6 +45,10 @@ class Driver(Protocol):
         """The array namespace."""
         ...
 
+    def product(self, a: Any, b: Any) -> Any:
+        """(..,M,K) @ (..,K,N), where the first axes broadcast."""
+        ...
+
     def load(self, source: str, options: Sequence[str]) -> Any:
         """A module: `module.get_function(name)(grid, block, args)` launches a kernel of it."""
         ...
@@ -59,6 +63,11 @@ class CuPy:
 
         return cupy
 
+    def product(self, a: Any, b: Any) -> Any:
+        from .cublas import product
+
+        return product(a, b)
+
     def load(self, source: str, options: Sequence[str]) -> Any:
         return self.xp.RawModule(code=source, options=tuple(options))
 
@@ -69,6 +78,11 @@ _driver: Any = CuPy()  # a Driver
 def xp() -> Any:
     """The array namespace that kernels' arrays belong to."""
     return _driver.xp
+
+
+def product(a: Array, b: Array) -> Array:
+    """(..,M,K) @ (..,K,N) -> (..,M,N): floats of one dtype; 16 bits are added up in 32."""
+    return _driver.product(a, b)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from .launch import elements, run, xp
+from engine.backends import concatenate
+
+from .launch import elements, product, run, xp
 from .matmul import matmul
 from .reduce import total
 
@@ -35,7 +37,7 @@ def forward(
     h, c, past = _copy(h0), _copy(c0), h0 * factors
     u, b_u, mask, factors = map(xp().ascontiguousarray, (u, b_u, mask, factors))
     for t in range(T):
-        m, step = xp().matmul(past, u), np.array((GATES[name], N, T, H, t, 0), STEP)  # (N,H) @ (H,GH) -> (N,GH)
+        m, step = product(past, u), np.array((GATES[name], N, T, H, t, 0), STEP)  # (N,H) @ (H,GH) -> (N,GH)
         arrays = z, m, b_u, h, c, kept, states, past, factors, mask
         run("recurrent", "recurrent_forward", dtype, elements(N * H), *arrays, step)
     return states, z, kept, c
@@ -60,11 +62,11 @@ def backward(
         arrays = gates, kept, before, start, g, past_bar, factors, mask, h_bar, c_bar, z_bar, m_bar, m_now
         step = np.array((GATES[name], N, T, H, t, T - g.shape[1]), STEP)
         run("recurrent", "recurrent_backward", dtype, elements(N * H), *arrays, step)
-        past_bar = xp().matmul(m_now, u.T)  # (N,GH) @ (GH,H) -> (N,H)
+        past_bar = product(m_now, u.T)  # (N,GH) @ (GH,H) -> (N,H)
     h_bar = h_bar + past_bar * factors
     z_rows = z_bar.reshape(N * T, GH)
     m_rows = z_rows if m_bar is None else m_bar.reshape(N * T, GH)
-    past = xp().concatenate([h0[:, None], states[:, :-1]], 1) * factors[:, None]  # (N,T,H)
+    past = concatenate([h0[:, None], states[:, :-1]], 1) * factors[:, None]  # (N,T,H)
     x_bar = matmul(z_rows, w.T).reshape(N, T, D)  # (NT,GH) @ (GH,D) -> (NT,D)
     w_bar = matmul(x.reshape(N * T, D).T, z_rows)  # (D,NT) @ (NT,GH) -> (D,GH)
     u_bar = matmul(past.reshape(N * T, H).T, m_rows)  # (H,NT) @ (NT,GH) -> (H,GH)

@@ -48,7 +48,7 @@ def start() -> None:
 
     if cupy.__version__ != PINNED:
         raise RuntimeError(f"the emulator is made for CuPy {PINNED}, installed is {cupy.__version__}")
-    device.out_of_memory = lambda: cuda_runtime.CUDARuntimeError(2)
+    device.error = cuda_runtime.CUDARuntimeError
     _compile_with_the_shim(cupy)
     _block(cupy)
     sys.modules["tests.gpu.emulate.started"] = sys.modules[__name__]

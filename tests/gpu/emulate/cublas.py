@@ -11,14 +11,20 @@ from typing import Any
 
 from tests.gpu import shim
 
+from .device import device
+
 HERE = Path(__file__).parent
 NAME = "libcublas.so.13"
+ASK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
+_kept: list[Any] = []  # C points to it
 MAP = f"{NAME} {{ global: cublas*; local: *; }};\n"  # the version that CuPy's modules ask for
 
 
 def load() -> None:
     """Build it if need be, and have it loaded where CuPy looks for cuBLAS."""
-    ctypes.CDLL(str(built()), ctypes.RTLD_GLOBAL)
+    library = ctypes.CDLL(str(built()), ctypes.RTLD_GLOBAL)
+    _kept.append(ASK(lambda stream, n: device.product(stream, lambda: library.cublas_shim_run(n))))
+    library.cublas_shim_ask(_kept[0])
     from cuda import pathfinder
 
     find = pathfinder.load_nvidia_dynamic_lib

@@ -113,8 +113,8 @@ def _release(address: int) -> None:
 class Function:
     """A kernel, called as CuPy's are."""
 
-    def __init__(self, name: str, enter: Any) -> None:
-        self.name, self._enter = name, enter
+    def __init__(self, name: str, enter: Any, sizes: list[int]) -> None:
+        self.name, self._enter, self.sizes = name, enter, sizes  # sizes: bytes of each argument
         self._lenient = int(LENIENT.match(name) is not None)
 
     def __call__(
@@ -135,6 +135,13 @@ class Function:
             raise ShimError(f"{self.name}: {error.decode()}")
 
 
+def frozen(sizes: Sequence[int], params: int) -> Any:
+    """A copy of arguments as the driver takes them: an array of addresses, kept alive by what else is returned."""
+    addresses = (ctypes.c_void_p * len(sizes)).from_address(params)
+    copies = [ctypes.create_string_buffer(ctypes.string_at(a, n), n) for a, n in zip(addresses, sizes, strict=True)]
+    return (ctypes.c_void_p * len(sizes))(*[ctypes.addressof(c) for c in copies]), copies
+
+
 class Module:
     """Compiled kernels."""
 
@@ -146,7 +153,9 @@ class Module:
         """The kernel of this name; of a template, the expression given to `load`."""
         enter = getattr(self._library, f"shim_enter_{self.names[name]}")
         enter.restype, enter.argtypes = ctypes.c_char_p, [ctypes.c_void_p, ctypes.c_void_p]
-        return Function(name, enter)
+        sizes = getattr(self._library, f"shim_sizes_{self.names[name]}")
+        sizes.restype = ctypes.POINTER(ctypes.c_int)
+        return Function(name, enter, list(itertools.takewhile(bool, sizes())))
 
     get_function = function
 
@@ -174,6 +183,7 @@ def _translate(source: str, names: Sequence[str]) -> tuple[str, dict[str, str]]:
     entries = "".join(
         f'extern "C" const char* shim_enter_{safe}(Launch* launch, void** args) '
         f"{{ return shim::enter(launch, &{name}, args); }}\n"
+        f'extern "C" const int* shim_sizes_{safe}() {{ return shim::sizes(&{name}); }}\n'
         for name, safe in exported.items()
     )
     return f'#include "shim.h"\n#line 1 "kernel.cu"\n{body}\n{entries}', exported

@@ -176,6 +176,10 @@ template <class... A, size_t... I> void call(void (*kernel)(A...), void** args, 
 template <class... A> void call(void (*kernel)(A...), void** args) {
     call(kernel, args, std::index_sequence_for<A...>{});
 }
+template <class... A> const int* sizes(void (*)(A...)) {  // bytes of each argument, then 0
+    static const int found[] = {(int)sizeof(A)..., 0};
+    return found;
+}
 template <class K> const char* enter(Launch* launch, K* kernel, void** args) {
     auto thread = [&] { call(kernel, args); };
     launch->body = [](void* body) { (*(decltype(thread)*)body)(); };
