@@ -48,6 +48,18 @@ def on_the_device(request):
         yield
 
 
+_begun = {}  # of each generator that a module of tests has, its state after the module was read
+
+
+@pytest.fixture(autouse=True)
+def numbers_of_its_own(request):
+    """A test draws the same numbers whatever ran before it: the engine's, and those of a generator of its module."""
+    engine.random.manual_seed(0)
+    for value in vars(request.module).values():
+        if isinstance(value, np.random.Generator):
+            value.bit_generator.state = _begun.setdefault(id(value), value.bit_generator.state)
+
+
 @pytest.fixture(autouse=True)
 def no_leaked_state():
     """Modes, defaults and NumPy's own settings are after a test what they were before it."""
