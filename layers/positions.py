@@ -41,9 +41,10 @@ class SinePositionEncoding(Layer):
     def call(self, x: Tensor, start: int = 0) -> Tensor:
         T, D = x.shape[1:]
         place = start, T, D, x.dtype, x.device
-        if self._waves is None or self._waves[0] != place:
-            self._waves = place, x.backend.asarray(self.waves(start, T, D).astype(x.dtype))
-        return Tensor(self._waves[1])
+        known = self._waves  # read once: another thread may replace them
+        if known is None or known[0] != place:
+            known = self._waves = place, x.backend.asarray(self.waves(start, T, D).astype(x.dtype))
+        return Tensor(known[1])
 
     def waves(self, start: int, T: int, D: int) -> np.ndarray:
         """(T, D) in float64."""
@@ -115,13 +116,13 @@ class RotaryEmbedding(Layer):
 
     def call(self, x: Tensor, start: int = 0) -> Tensor:
         end, d = start + x.shape[1], x.shape[-1]
-        known = self._turns and self._turns[0]
-        if known is None or len(known) < end or known.dtype != x.dtype or not x.backend.owns(known):
+        known = self._turns  # read once: another thread may replace them
+        if known is None or not (len(known[0]) >= end and known[0].dtype == x.dtype and x.backend.owns(known[0])):
             omega = scaled(frequencies(d, self.max_wavelength), self.scaling)
             angles = np.outer(np.arange(max(64, 2 * end)), omega)
             turns = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
-            self._turns = x.backend.asarray(turns[0]), x.backend.asarray(turns[1])
-        cos, sin = (t[start:end] for t in self._turns)
+            known = self._turns = x.backend.asarray(turns[0]), x.backend.asarray(turns[1])
+        cos, sin = (t[start:end] for t in known)
         return ops.rotary(x, cos, sin)
 
     def compute_output_shape(self, input_shape: Any) -> Any:

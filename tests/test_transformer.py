@@ -176,6 +176,22 @@ def test_turned_queries_and_keys_know_their_distance_only():
     assert slow[-1] == omega[-1] / 8  # long ones are stretched
 
 
+@pytest.mark.parametrize("kind", [layers.SinePositionEncoding, RotaryEmbedding])
+def test_a_thread_that_comes_in_between_moves_no_positions(kind):
+    """What is kept from call to call may be replaced by another thread between writing and reading it."""
+    x, wider = numbers(1, 4, 8), numbers(1, 4, 8).astype(np.float64)
+    if kind is RotaryEmbedding:
+        x, wider = x[:, :, None], wider[:, :, None]
+
+    class Interrupted(kind):
+        def __setattr__(self, name, value):
+            super().__setattr__(name, value)
+            if name in ("_waves", "_turns") and value is not None and value[1].dtype == np.float32:
+                self(Tensor(wider), start=7)
+
+    np.testing.assert_array_equal(Interrupted()(Tensor(x), start=3), kind()(Tensor(x), start=3))
+
+
 def test_turns_that_make_no_sense_are_refused():
     llama3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
               "original_max_position_embeddings": 8192}  # fmt: skip
