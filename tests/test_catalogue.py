@@ -142,6 +142,17 @@ def test_every_op_layer_loss_optimiser_and_schedule_has_a_page_that_the_navigati
         assert made or (ROOT / "docs" / path).exists(), path
 
 
+def test_the_navigation_leads_to_every_page_there_is():
+    """One that was left behind is stale; mkdocs.yml makes a warning of it, which fails the build."""
+    listed = set(_paths(pages.navigation()))
+    there = {p.relative_to(ROOT / "docs").as_posix() for p in (ROOT / "docs").rglob("*.md")}
+    assert there <= listed, f"nothing leads to {sorted(there - listed)}"
+    missing = {p for p in listed if p.startswith(("guides/", "decisions/"))} - there
+    assert not missing, f"there is no {sorted(missing)}"
+    settings = (ROOT / "mkdocs.yml").read_text()
+    assert "strict: true" in settings and "omitted_files: warn, not_found: warn" in settings
+
+
 def _paths(nav):
     for part in nav:
         if isinstance(part, str):
