@@ -34,7 +34,7 @@ from models.saving import load_model, versions
 from optim import Adam, AdamW
 from optim.schedules import CosineDecay, PolynomialDecay
 
-FILES = "model.safetensors", "history.csv", "result.json", "training-curves.png"
+FILES = "model.safetensors", "history.csv", "settings.json", "result.json", "training-curves.png"
 PRETRAINED = "sentence-transformers/all-MiniLM-L6-v2"
 
 
@@ -69,7 +69,7 @@ def train(
     """Train one of PROGRAMS, and write FILES to the folder `out` (runs/<name>).
 
     resume: go on from the model that lies there, bit for bit as if the run had not been cut off. Returns what
-    result.json holds.
+    result.json holds. Raises ArgumentError for other settings than the run was begun with.
     """
     get_backend(device)
     if name not in PROGRAMS:
@@ -79,10 +79,20 @@ def train(
     asked = Run(
         name, seed, epochs or program.epochs, batch_size or program.batch_size, data, out, resume, verbose, callbacks
     )
-    result = {"model": name, "seed": seed, "epochs": asked.epochs, "batch_size": asked.batch_size, "device": device}
-    result |= program.run(asked) | {"versions": versions()}
+    settings = {"seed": seed, "epochs": asked.epochs, "batch_size": asked.batch_size}
+    begin(out / "settings.json", settings, resume)
+    result = {"model": name, **settings, "device": device, **program.run(asked), "versions": versions()}
     atomic_write(out / "result.json", json.dumps(result, indent=2).encode() + b"\n")
     return result
+
+
+def begin(path: Path, settings: dict[str, int], resume: bool) -> None:
+    """Write down what a run is begun with; one that goes on must be asked for the same."""
+    if not resume:
+        atomic_write(path, json.dumps(settings).encode() + b"\n")
+    elif path.is_file() and (begun := json.loads(path.read_bytes())) != settings:
+        was, now = (", ".join(f"{name} {value}" for name, value in found.items()) for found in (begun, settings))
+        raise ArgumentError(f"train: the run in {path.parent} was begun with {was}, not {now}: resume it with the same")
 
 
 # --- reviews: words in, one probability out ---------------------------------------------------------------------------
@@ -187,11 +197,11 @@ def plays(asked: Run) -> dict[str, Any]:
     (text, validation), characters = tinyshakespeare.load_data(asked.data)
     checkpoint, history_file = asked.out / "checkpoint.safetensors", asked.out / "history.csv"
     model = load_model(there(checkpoint)) if asked.resume else small_gpt(asked, len(characters))
-    history = columns(history_file) if asked.resume else {}
+    history = columns(history_file, model.step) if asked.resume else {}
     optimizer, loss_of = model.optimizer, SparseCategoricalCrossentropy(from_logits=True)
     what = f"{len(text):,} + {len(validation):,} characters"
     print(f"{asked.name}: {model.count_params():,} parameters; {what}", flush=True)
-    began, running = time.perf_counter(), 0.0
+    began, losses = time.perf_counter(), []
     for step in range(model.step, asked.epochs):
         model.train()
         x, y = windows(text, asked.batch_size, asked.seed, step)  # (12,64), (12,64)
@@ -199,14 +209,13 @@ def plays(asked: Run) -> dict[str, Any]:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        running += loss.item()
+        losses.append(loss.item())
         if (step + 1) % REPORT == 0 or step + 1 == asked.epochs:
-            steps, held_back = step % REPORT + 1, next_character_loss(model, validation)
-            told = {"step": step + 1, "loss": running / steps, "val_loss": held_back}
+            told = {"step": step + 1, "loss": np.mean(losses), "val_loss": next_character_loss(model, validation)}
             print("  ".join(f"{name} {value:.4g}" for name, value in told.items()), flush=True)
             for name, value in told.items():
                 history.setdefault(name, []).append(value)
-            running, model.step = 0.0, step + 1
+            losses, model.step = [], step + 1
             write_columns(history_file, history)
             model.save(checkpoint)
     seconds = time.perf_counter() - began
@@ -228,11 +237,12 @@ def small_gpt(asked: Run, characters: int) -> Any:
     return model
 
 
-def columns(path: Path) -> dict[str, list[float]]:
-    """The numbers of a CSV file, by column."""
+def columns(path: Path, step: int) -> dict[str, list[float]]:
+    """The numbers of a CSV file, by column, up to a step: the model behind a later row may not have been saved."""
     with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [float(row[name]) for row in rows] for name in rows[0]}
+        reader = csv.DictReader(file)
+        rows = [row for row in reader if float(row["step"]) <= step]
+    return {name: [float(row[name]) for row in rows] for name in reader.fieldnames or ()}
 
 
 def write_columns(path: Path, numbers: dict[str, list[float]]) -> None:

@@ -137,6 +137,7 @@ def test_a_gpt_that_was_cut_off_goes_on_bit_for_bit(short_play, tmp_path, monkey
     how = {"epochs": 6, "seed": 2, "batch_size": 4}
     monkeypatch.setattr(text_recipes, "REPORT", 2)
     whole = text_recipes.train("shakespeare-gpt", out=tmp_path / "a", **how)
+    losses = text_recipes.columns(tmp_path / "a" / "history.csv", 6)["loss"]
 
     def broken(text, size, seed, step, windows=text_recipes.windows):
         if step == 5:
@@ -146,9 +147,24 @@ def test_a_gpt_that_was_cut_off_goes_on_bit_for_bit(short_play, tmp_path, monkey
     with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
         cut.setattr(text_recipes, "windows", broken)
         text_recipes.train("shakespeare-gpt", out=tmp_path / "b", **how)
+    with open(tmp_path / "b" / "history.csv", "a") as file:
+        file.write("6,9.0,9.0\n")  # then the run was killed before its model was written
+    with pytest.raises(
+        ArgumentError, match=r"begun with seed 2, epochs 6, batch_size 4, not seed 3, .*: resume"
+    ):
+        text_recipes.train("shakespeare-gpt", out=tmp_path / "b", resume=True, **(how | {"seed": 3}))
     rest = text_recipes.train("shakespeare-gpt", out=tmp_path / "b", resume=True, **how)
     assert rest["loss"] == whole["loss"]
     assert (tmp_path / "a" / "history.csv").read_bytes() == (tmp_path / "b" / "history.csv").read_bytes()
+    monkeypatch.setattr(
+        text_recipes, "REPORT", 4
+    )  # cut off at step 4 of 6, between two reports
+    with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
+        cut.setattr(text_recipes, "windows", broken)
+        text_recipes.train("shakespeare-gpt", out=tmp_path / "d", **how)
+    monkeypatch.setattr(text_recipes, "REPORT", 6)
+    text_recipes.train("shakespeare-gpt", out=tmp_path / "d", resume=True, **how)
+    assert text_recipes.columns(tmp_path / "d" / "history.csv", 6)["loss"][-1] == losses[-1]
     (a, _), (b, _) = (safetensors.load(tmp_path / name / "model.safetensors") for name in "ab")
     assert a.keys() == b.keys() and all((a[name] == b[name]).all() for name in a)
     with pytest.raises(CheckpointError, match=r"checkpoint.safetensors is not there, so there is nothing to resume"):
