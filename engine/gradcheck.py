@@ -170,7 +170,11 @@ def _one_tensor(y: Any) -> Tensor:
     """Several results end to end, but for those without a gradient (indices)."""
     from .ops import concat, reshape
 
-    return y if isinstance(y, Tensor) else concat([reshape(t, shape=-1) for t in y if is_float(t.dtype)])
+    if isinstance(y, Tensor):
+        return y
+    if not isinstance(y, (tuple, list)) or not all(isinstance(t, Tensor) for t in y):
+        raise ArgumentError(f"gradcheck: the function gives a {type(y).__name__}; what is checked gives tensors")
+    return concat([reshape(t, shape=-1) for t in y if is_float(t.dtype)])
 
 
 def check_op(op: str | Op, *, seed: int = 0, order: int = 2, slope: bool = True) -> Report:
@@ -297,7 +301,7 @@ def _second(
         *inputs, cotangent = arrays
         recorded = any(a.requires_grad for a in arrays)
         leaves = [
-            x if x.requires_grad or i not in wanted else _tensor(x.data).requires_grad_() for i, x in enumerate(inputs)
+            x if x.requires_grad or i not in wanted else _tensor(x).requires_grad_() for i, x in enumerate(inputs)
         ]
         y = f(*leaves)
         if not y.requires_grad:

@@ -89,7 +89,7 @@ def sabotage(op: str, factor: float = 1.01) -> Any:
 
     Raises ArgumentError for an op that doesn't exist or has no vjp of its own, and for a factor that is no number.
     """
-    if op not in OPS:
+    if not isinstance(op, str) or op not in OPS:
         raise ArgumentError(f"sabotage: there is no op '{op}'; engine.OPS lists them all")
     if not OPS[op].differentiable:
         raise ArgumentError(f"sabotage: '{op}' has no derivative to be made wrong")

@@ -279,6 +279,14 @@ def test_what_cannot_be_explained_says_so():
         explain(loss, wrt=v)
 
 
+def test_the_loss_itself_needs_no_explanation():
+    x = engine.tensor(2.0, requires_grad=True)
+    y = x * x
+    for loss, wrt in ((x, x), (y, y)):
+        with pytest.raises(ArgumentError, match="explain: there is no step between the loss and wrt"):
+            explain(loss, wrt=wrt)
+
+
 def test_a_name_with_an_index_gets_another():
     """v_{1} of three axes, in a sum: {v_{1}}_{n,t,d}."""
     rng = np.random.default_rng(0)

@@ -106,6 +106,20 @@ def test_the_work_of_attention_is_two_products_and_the_weights_between_them(caus
     assert event.flops == (4 * d + 5) * N * h * T * T
 
 
+def test_a_function_of_the_user_is_traced_like_any_op():
+    @engine.fuse
+    def gated(x, k):
+        return x * engine.sigmoid(k * x)
+
+    x = engine.ones((4, 3), requires_grad=True)
+    with trace() as t:
+        engine.sum(gated(x, 2.0)).backward()
+    forward = next(e for e in t.leaves() if e.op == "gated")
+    assert forward.flops > 0 and forward.flops % 12 == 0
+    assert "gated" in str(t) and "gated" in t.svg()
+    assert [e.phase for e in t.leaves() if e.op == "gated"] == ["forward", "backward"]
+
+
 def test_parameters_by_position_are_parameters():
     x, w = engine.ones((1, 6, 6, 2)), engine.ones((3, 3, 2, 4))
     with trace() as t:

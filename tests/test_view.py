@@ -243,6 +243,13 @@ def test_a_function_without_an_equation_has_no_line_for_it():
     assert str(engine.gradcheck(engine.sigmoid, [np.ones(2)])).splitlines()[1].startswith("  y = ")
 
 
+def test_what_gives_no_tensor_is_not_checked():
+    with pytest.raises(engine.ArgumentError, match="gradcheck: the function gives a float; what is checked"):
+        engine.gradcheck(lambda x: 3.0, [np.ones(3)])
+    with pytest.raises(engine.ArgumentError, match="graph: prints the graph of a tensor, not a int"):
+        graph(3)
+
+
 def test_what_is_neither_a_tensor_nor_a_model_is_refused():
     with pytest.raises(engine.ArgumentError, match="draws a tensor's graph or a model, not a float; pass the loss"):
         view(3.0)

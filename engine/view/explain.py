@@ -64,7 +64,7 @@ def explain(loss: Tensor, wrt: Tensor, *, names: Mapping[str, Tensor] | None = N
     allows, which `.check()` computes; `.value` is what the last line comes to and equals what backward gives.
 
     Raises GradientError where the graph was freed or the loss doesn't depend on `wrt`, ArgumentError where the loss is
-    not one number.
+    not one number, or is `wrt` itself.
     """
     if not isinstance(loss, Tensor):
         raise ArgumentError(f"explain: the loss is a tensor with its graph, not a {type(loss).__name__}")
@@ -74,6 +74,8 @@ def explain(loss: Tensor, wrt: Tensor, *, names: Mapping[str, Tensor] | None = N
         raise ArgumentError(
             f"explain: the loss has shape {loss.shape}; a derivation starts from one number: loss.mean()"
         )
+    if loss is wrt or loss.node is None:
+        raise ArgumentError("explain: there is no step between the loss and wrt; the loss is computed from wrt by ops")
     graph = Graph(loss, caller="explain").unfolded()
     goal = graph.find(wrt)
     if goal.gradient is None:

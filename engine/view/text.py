@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..autograd import Node
+from ..errors import ArgumentError
 from ..tensor import Tensor
 from .given import named, printable
 from .graph import nodes_behind
@@ -20,6 +21,8 @@ def graph(y: Tensor, *, equations: bool = True, limit: int = 200, names: Mapping
     leaf: a tensor that gets `.grad`; data: one that needs no gradient. names: {"x": x}, for those that are to be called
     something else. At most `limit` lines.
     """
+    if not isinstance(y, Tensor):
+        raise ArgumentError(f"graph: prints the graph of a tensor, not a {type(y).__name__}")
     called = {id(t.data): " ".join(printable(name).split()) for name, t in named("graph", names).items()}
     if y.node is None:
         return f"{called.get(id(y.data), 'leaf' if y.requires_grad else 'data')} {y.shape}"

@@ -33,7 +33,7 @@ def draw(events: Sequence[Event], width: float) -> str:
         told = f"{e.op}, {e.phase}: {digits(1e3 * e.seconds)} ms, {digits(e.bytes / 1024)} KiB, {e.result}"
         fade = 0.95 if e.phase == "forward" else 0.55
         parts.append(
-            f'<rect x="{x:.2f}" y="{y:.1f}" width="{w:.2f}" height="{BAR:g}" rx="2" fill="{colour_of(e.op)}" '
+            f'<rect x="{x:.2f}" y="{y:.1f}" width="{w:.2f}" height="{BAR:g}" rx="2" fill="{colour_of(e.record)}" '
             f'fill-opacity="{fade}"><title>{escape(told)}</title></rect>'
         )
         if w > 7 * len(e.op) + 6:

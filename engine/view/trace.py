@@ -30,7 +30,7 @@ from ..cost import flops
 from ..errors import ArgumentError
 from ..expr import Sym
 from ..index import runs
-from ..record import OPS, Op
+from ..record import Op
 from ..shapes import Shape
 from ..tensor import Tensor
 from .cards import FAMILIES, family_of
@@ -41,7 +41,7 @@ from .given import escape
 class Event:
     """One call of an op. start and end in seconds since the trace began; depth: within how many other ops."""
 
-    op: str
+    record: Op  # of a user's own function, too, which is in no registry
     phase: str  # "forward" or "backward"
     start: float
     end: float
@@ -53,6 +53,10 @@ class Event:
     params: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @property
+    def op(self) -> str:
+        return self.record.name
+
+    @property
     def seconds(self) -> float:
         return self.end - self.start
 
@@ -61,10 +65,10 @@ class Event:
         """Floating-point operations, of a forward call. A fused op's are those of its composition, run on zeros."""
         if self.phase == "backward":
             return 0
-        op = OPS[self.op]
+        op = self.record
         if runs(op.note.definition) or getattr(op, "composition", None) is None:
             return flops(op, self.shapes, self.result, self.params)
-        return _composed(self.op, self.shapes, tuple(sorted(self.params.items(), key=lambda p: p[0])))
+        return _composed(op, self.shapes, tuple(sorted(self.params.items(), key=lambda p: p[0])))
 
 
 class Trace:
@@ -235,7 +239,7 @@ def _timed(original: Callable[..., Any], phase: str) -> Callable[..., Any]:
         began = found.began
         found.events.append(
             Event(
-                op.name,
+                op,
                 phase,
                 start - began,
                 end - began,
@@ -257,8 +261,7 @@ def _shape(x: Any) -> Shape | None:
 
 
 @lru_cache(maxsize=1024)
-def _composed(name: str, shapes: tuple[Shape | None, ...], params: tuple[tuple[str, Any], ...]) -> int:
-    op: Any = OPS[name]
+def _composed(op: Any, shapes: tuple[Shape | None, ...], params: tuple[tuple[str, Any], ...]) -> int:
     kinds = [np.int64 if n in op.indices else np.float32 for n in op.inputs]
     zeros = [None if s is None else Tensor(np.zeros(s, k)) for s, k in zip(shapes, kinds, strict=False)]
     zeros += [None] * (len(op.inputs) - len(zeros))
@@ -267,5 +270,5 @@ def _composed(name: str, shapes: tuple[Shape | None, ...], params: tuple[tuple[s
     return sum(e.flops for e in t.leaves())
 
 
-def colour_of(op: str) -> str:
-    return FAMILIES[family_of(OPS[op])]
+def colour_of(op: Op) -> str:
+    return FAMILIES[family_of(op)]
