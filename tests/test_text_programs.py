@@ -149,16 +149,12 @@ def test_a_gpt_that_was_cut_off_goes_on_bit_for_bit(short_play, tmp_path, monkey
         text_recipes.train("shakespeare-gpt", out=tmp_path / "b", **how)
     with open(tmp_path / "b" / "history.csv", "a") as file:
         file.write("6,9.0,9.0\n")  # then the run was killed before its model was written
-    with pytest.raises(
-        ArgumentError, match=r"begun with seed 2, epochs 6, batch_size 4, not seed 3, .*: resume"
-    ):
+    with pytest.raises(ArgumentError, match=r"begun with seed 2, epochs 6, batch_size 4, not seed 3, .*: resume"):
         text_recipes.train("shakespeare-gpt", out=tmp_path / "b", resume=True, **(how | {"seed": 3}))
     rest = text_recipes.train("shakespeare-gpt", out=tmp_path / "b", resume=True, **how)
     assert rest["loss"] == whole["loss"]
     assert (tmp_path / "a" / "history.csv").read_bytes() == (tmp_path / "b" / "history.csv").read_bytes()
-    monkeypatch.setattr(
-        text_recipes, "REPORT", 4
-    )  # cut off at step 4 of 6, between two reports
+    monkeypatch.setattr(text_recipes, "REPORT", 4)  # cut off at step 4 of 6, between two reports
     with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
         cut.setattr(text_recipes, "windows", broken)
         text_recipes.train("shakespeare-gpt", out=tmp_path / "d", **how)
