@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.dtypes import canonical, default_dtype
+from engine.dtypes import canonical
 from engine.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -146,18 +146,18 @@ def is_shape(shape: Any) -> bool:
 
 def probe_output_shape(layer: Layer, *shapes: Any) -> Any:
     """The shape of a layer's result by trying: unknown lengths are 2, then 3; what changes is unknown in the result."""
-    from engine import Tensor, no_grad
+    import engine
     from engine.parameter import training_mode
 
     def attempt(unknown: int) -> Any:
         def zeros(shape: Any) -> Any:
             if is_shape(shape):
-                return Tensor(np.zeros([unknown if n is None else n for n in shape], default_dtype()))
+                return engine.zeros([unknown if n is None else n for n in shape], device=layer.device)
             if isinstance(shape, dict):
                 return {name: zeros(part) for name, part in shape.items()}
             return type(shape)(map(zeros, shape))
 
-        with no_grad(), training_mode(False):
+        with engine.no_grad(), training_mode(False):
             return map_structure(lambda y: y.shape, layer.call(*map(zeros, shapes)))
 
     two, three = attempt(2), attempt(3)

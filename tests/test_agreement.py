@@ -5,6 +5,8 @@ From the registry: an op that is added is compared with no further edit. On the 
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,7 @@ from engine.samples import Draw
 from engine.tensor import Tensor, asarray
 from models.zoo import mnist_cnn
 from tests.gpu.uncovered import UNCOVERED
+from tests.test_layer_laws import EVERY, called, inputs
 
 SAMPLED = [n for n, o in OPS.items() if (isinstance(o, ElementwiseOp) or o.note.samples) and n != "to_device"]
 SEEDS = range(3)
@@ -122,7 +125,52 @@ def test_a_table_of_more_axes_than_can_be_joined_is_walked(another_device):
     np.testing.assert_allclose(a.numpy(), x.transpose() + y, rtol=1e-6)
 
 
-# ------------------------------------------------------------------------------------------------ layers and training
+# ------------------------------------------------------------------------------------------------ layers and losses
+def of_a_layer(layer, shape, device):
+    """Its result in training, and the gradients of its inputs and parameters."""
+    with engine.device(device):
+        layer = copy.deepcopy(layer)
+        layer.set_seed(0)
+        y, leaves = called(layer, inputs(layer, shape), True, requires_grad=True)
+        if y.requires_grad:
+            y.backward(np.random.default_rng(0).standard_normal(y.shape))
+        state = layer.state_dict()
+    return [y.numpy(), *(t.grad.numpy() for t in (*leaves, *layer.parameters()) if t.grad is not None), *state.values()]
+
+
+@pytest.mark.parametrize(("layer", "shape"), EVERY, ids=[type(layer).__name__ for layer, _ in EVERY])
+def test_a_layer_agrees_with_the_cpu(layer, shape, another_device):
+    for got, want in zip(of_a_layer(layer, shape, another_device), of_a_layer(layer, shape, "cpu"), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9)
+
+
+LOSSES = {
+    "BinaryCrossentropy": ("bits", "shares"), "CategoricalCrossentropy": ("shares", "shares"),
+    "SparseCategoricalCrossentropy": ("classes", "shares"), "Hinge": ("bits", "numbers"),
+    "Huber": ("numbers", "numbers"), "KLDivergence": ("shares", "shares"),
+    "MeanAbsoluteError": ("numbers", "numbers"), "MeanSquaredError": ("numbers", "numbers"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_agrees_with_the_cpu(name, another_device):
+    rng = np.random.default_rng(0)
+    numbers = rng.standard_normal((5, 4))
+    shares = np.exp(numbers) / np.exp(numbers).sum(-1, keepdims=True)
+    bits, classes = rng.integers(0, 2, (5, 4)), rng.integers(0, 4, 5)
+    drawn = {"numbers": rng.standard_normal((5, 4)), "bits": bits, "classes": classes, "shares": shares}
+    truth, guess = (drawn[kind] for kind in LOSSES[name])
+    weights, found = np.arange(1.0, 6.0), []
+    for device in (another_device, "cpu"):
+        y = engine.tensor(guess + 0.1, device=device, requires_grad=True)
+        value = getattr(layers.losses, name)()(engine.tensor(truth, device=device), y, sample_weight=weights)
+        value.backward()
+        found.append((value.numpy(), y.grad.numpy()))
+    for got, want in zip(*found, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-9)
+
+
+# ------------------------------------------------------------------------------------------------ training
 def trained(device, make, optimizer, x, y, from_logits=True, steps=4):
     """The losses of some steps, and the parameters after them."""
     with engine.device(device):

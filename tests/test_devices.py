@@ -274,6 +274,15 @@ def test_a_checkpoint_of_one_device_goes_on_on_the_other(tmp_path):
             np.testing.assert_allclose(again.state_dict()[path], values, rtol=1e-4, atol=1e-6)
 
 
+# ------------------------------------------------------------------------------------------------ what is covered
+def test_every_op_layer_loss_and_optimiser_is_compared_on_another_device():
+    from tests.gpu import covered
+
+    there, compared = covered.public(), covered.covered()
+    assert {kind: there[kind] - compared[kind] for kind in there} == {kind: set() for kind in there}
+    assert all(name in covered.report() for names in there.values() for name in names)
+
+
 # ------------------------------------------------------------------------------------------------ the stand-in itself
 DEVICE_ARRAY = [1.0, 2.0, 3.0]
 

@@ -6,7 +6,6 @@ import copy
 
 import numpy as np
 import pytest
-from layer_draws import draw, seeded
 
 import layers
 from engine import tensor
@@ -53,6 +52,7 @@ from layers import (
     TransformerDecoder,
     TransformerEncoder,
 )
+from tests.layer_draws import draw, seeded
 
 __all__ = ["seeded"]  # a fixture
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine import Tensor, ops
+from engine import ops, tensor
 from layers import (
     GRU,
     LSTM,
@@ -35,7 +35,7 @@ def numbers(*shape, seed=0):
 
 
 def masked(x, mask=REAL, requires_grad=False):
-    return Masked(Tensor(x, requires_grad), Tensor(np.asarray(mask)))
+    return Masked(tensor(x, requires_grad=requires_grad), tensor(np.asarray(mask)))
 
 
 # ------------------------------------------------------------------------------------------------ merge layers
@@ -72,8 +72,8 @@ def test_a_mask_goes_through_activations(name):
 def test_batch_normalization_counts_real_steps_only():
     x, g = numbers(3, 5, 4), numbers(3, 5, 4, seed=1)
     net, rows = (BatchNormalization(momentum=0.5, beta_initializer="ones") for _ in range(2))
-    leaf, real = Tensor(np.where(REAL[..., None], x, 1e4), True), Tensor(x[REAL], True)
-    y, wanted = net(Masked(leaf * 1.0, Tensor(REAL)), training=True), rows(real, training=True)
+    leaf, real = tensor(np.where(REAL[..., None], x, 1e4), requires_grad=True), tensor(x[REAL], requires_grad=True)
+    y, wanted = net(Masked(leaf * 1.0, tensor(REAL)), training=True), rows(real, training=True)
     np.testing.assert_allclose(y.numpy()[REAL], wanted.numpy(), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(net.moving_mean.numpy(), rows.moving_mean.numpy(), rtol=1e-6)
     np.testing.assert_allclose(net.moving_variance.numpy(), rows.moving_variance.numpy(), rtol=1e-5)
@@ -110,8 +110,8 @@ def test_a_masked_step_has_no_loss_and_the_mean_is_over_the_others(name):
 
 
 def test_nothing_but_masked_steps_have_the_loss_0():
-    leaf = Tensor(numbers(3, 5, 4), True)
-    loss = losses.MeanSquaredError()(numbers(3, 5, 4), Masked(leaf * 1.0, Tensor(np.zeros_like(REAL))))
+    leaf = tensor(numbers(3, 5, 4), requires_grad=True)
+    loss = losses.MeanSquaredError()(numbers(3, 5, 4), Masked(leaf * 1.0, tensor(np.zeros_like(REAL))))
     loss.backward()
     assert loss.item() == 0 and not leaf.grad.numpy().any()
 

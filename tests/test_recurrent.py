@@ -10,7 +10,7 @@ import pytest
 import engine
 import layers
 import optim
-from engine import Tensor, ops
+from engine import ops, tensor
 from engine.errors import ArgumentError, ShapeError
 from engine.kernels.cpu import recurrent, recurrent_plain
 from engine.kernels.cpu.recurrent_cells import CELLS
@@ -111,7 +111,7 @@ def test_without_numba_the_same_comes_out(name, monkeypatch):
 def test_saturated_gates_give_numbers(name):
     """Where every gate is 0 or 1 to the last bit, nothing overflows."""
     x, w, u, *_ = narrow(draw(name, 3, 4, 5, 16))
-    leaves = [Tensor(1e4 * x, True), Tensor(w, True), Tensor(u, True)]
+    leaves = [tensor(1e4 * x, requires_grad=True), tensor(w, requires_grad=True), tensor(u, requires_grad=True)]
     y = FUSED[name][0](*leaves)
     y.backward(np.ones(y.shape, np.float32))
     assert np.isfinite(y.numpy()).all() and all(np.isfinite(leaf.grad.numpy()).all() for leaf in leaves)
@@ -123,11 +123,11 @@ def test_derivatives_of_second_order_go_through_the_loop(name):
     x, w, u, *_ = draw(name, 2, 3, 2, 3)
 
     def curvature(f):
-        leaf = Tensor(w, True)
+        leaf = tensor(w, requires_grad=True)
         (g,) = [engine.grad((f(x, leaf, u) ** 2).sum(), leaf, create_graph=True)]
         return engine.grad((g * g).sum(), leaf).numpy()
 
-    np.testing.assert_allclose(curvature(fused), curvature(lambda x, w, u: loop(Tensor(x), w, Tensor(u))), rtol=1e-10)
+    np.testing.assert_allclose(curvature(fused), curvature(lambda x, w, u: loop(tensor(x), w, tensor(u))), rtol=1e-10)
 
 
 # ------------------------------------------------------------------------------------------------ the textbook
@@ -137,7 +137,7 @@ def test_simple_rnn_is_e8_and_dense_on_its_states_is_e9():
     net = Sequential(
         [SimpleRNN(6, "sigmoid", return_sequences=True, dtype="float64"), Dense(2, "sigmoid", dtype="float64")], seed=1
     )
-    y = net(Tensor(x)).numpy()
+    y = net(tensor(x)).numpy()
     W_x, W_h, b_h, W_o, b_o = (p.numpy() for p in net.parameters())
     for n in range(3):
         h = np.zeros(6)
@@ -150,7 +150,7 @@ def test_gru_before_the_product_is_the_papers():
     """h = u h' + (1 - u) tanh(W x + U (r h')): Cho et al. 2014, (5) to (8), one matrix for each gate."""
     x = sequence(dtype="float64")
     net = layer(GRU, reset_after=False, dtype="float64")
-    y = net(Tensor(x)).numpy()
+    y = net(tensor(x)).numpy()
     W, U, b = (np.split(p.numpy(), 3, -1) for p in net.parameters())
     h = np.zeros((3, 6))
     for t in range(5):
@@ -168,7 +168,7 @@ def test_unrolled_and_fused_agree_gradients_included(kind, options):
     results = []
     for unroll in (False, True):
         net = layer(kind, return_sequences=True, return_state=True, unroll=unroll, **options)
-        leaf = Tensor(x, True)
+        leaf = tensor(x, requires_grad=True)
         outputs = net(leaf, mask=mask, training=True)
         rng = np.random.default_rng(4)
         total = sum((y * rng.standard_normal(y.shape).astype("float32")).sum() for y in outputs)
@@ -232,7 +232,8 @@ def test_going_backwards_is_the_reversed_sequence(kind):
 
 
 def test_the_initial_state_has_a_gradient():
-    x, h0, c0 = sequence(), Tensor(sequence(1, 3, 6)[0], True), Tensor(sequence(1, 3, 6, seed=5)[0], True)
+    x = sequence()
+    h0, c0 = (tensor(sequence(1, 3, 6, seed=seed)[0], requires_grad=True) for seed in (0, 5))
     net = layer(LSTM)
     net(x, initial_state=[h0, c0]).sum().backward()
     assert h0.grad.numpy().any() and c0.grad.numpy().any()
@@ -248,7 +249,7 @@ def test_what_is_masked_is_not_there(kind, unroll):
     x, lengths = sequence(4, 6), [6, 3, 1, 5]
     mask = np.arange(6) < np.array(lengths)[:, None]
     net = layer(kind, unroll=unroll)
-    leaf = Tensor(np.where(mask[:, :, None], x, 1e3), True)
+    leaf = tensor(np.where(mask[:, :, None], x, 1e3), requires_grad=True)
     y = net(leaf, mask=mask)
     for n, length in enumerate(lengths):
         np.testing.assert_allclose(y.numpy()[n], net(x[n : n + 1, :length]).numpy()[0], rtol=1e-5, atol=1e-6)
@@ -307,7 +308,7 @@ def test_masking_marks_steps_of_nothing_but_the_value():
 @pytest.mark.parametrize("kind", KINDS)
 def test_dropout_has_one_mask_a_sequence(kind):
     """Gal and Ghahramani: the same features vanish at every step of a sequence; other sequences lose others."""
-    leaf = Tensor(sequence(8, 6, 10), True)
+    leaf = tensor(sequence(8, 6, 10), requires_grad=True)
     layer(kind, dropout=0.5, seed=1)(leaf, training=True).sum().backward()
     gone = leaf.grad.numpy() == 0  # (N,T,D)
     assert (gone == gone[:, :1]).all()

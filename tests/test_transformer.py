@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import layers
-from engine import Tensor, config, no_grad
+from engine import Tensor, config, no_grad, tensor, zeros
 from engine.errors import ArgumentError, GradientError, ShapeError
 from engine.gradcheck import gradcheck
 from engine.parameter import training_mode
@@ -93,7 +93,7 @@ def test_scores_come_along_and_are_the_weights():
 
 def test_a_fully_masked_sample_gives_the_bias_and_no_nan():
     x, mha = numbers(2, 4, 6), MultiHeadAttention(2, 3, bias_initializer="random_normal")
-    y = mha(Tensor(x, True), key_mask=[[0, 0, 0, 0], [1, 1, 1, 1]])
+    y = mha(tensor(x, requires_grad=True), key_mask=[[0, 0, 0, 0], [1, 1, 1, 1]])
     y.backward(numbers(*y.shape))
     close(y.numpy()[0], np.broadcast_to(mha.output.bias.numpy(), (4, 6)))
     assert all(np.isfinite(p.grad.numpy()).all() for p in mha.parameters())
@@ -118,7 +118,7 @@ def test_gradients_of_attention_agree_with_differences():
 def test_no_texts_and_texts_without_tokens_have_gradients_too():
     mha = MultiHeadAttention(2, 3)
     for shape in ((0, 4, 8), (2, 0, 8)):
-        x = Tensor(np.zeros(shape, np.float32), True)
+        x = zeros(shape, requires_grad=True)
         y = mha(x, use_causal_mask=True)
         y.sum().backward()
         assert y.shape == x.grad.shape == shape and not mha.key.kernel.grad.numpy().any()
@@ -187,9 +187,9 @@ def test_a_thread_that_comes_in_between_moves_no_positions(kind):
         def __setattr__(self, name, value):
             super().__setattr__(name, value)
             if name in ("_waves", "_turns") and value is not None and value[1].dtype == np.float32:
-                self(Tensor(wider), start=7)
+                self(tensor(wider), start=7)
 
-    np.testing.assert_array_equal(Interrupted()(Tensor(x), start=3), kind()(Tensor(x), start=3))
+    np.testing.assert_array_equal(Interrupted()(tensor(x), start=3), kind()(tensor(x), start=3))
 
 
 def test_turns_that_make_no_sense_are_refused():
@@ -307,10 +307,10 @@ def test_a_cache_remembers_which_tokens_are_padding():
         cache = KeyValueCache()  # what came without a mask was real
         first = run(np.array([[1, 2], [3, 4]]), cache=cache, padding_mask=np.ones((2, 2)))
         assert first.shape == (2, 2, 8)
-        plain, x = MultiHeadAttention(2, 4), Tensor(numbers(2, 5, 8))
+        plain, x = MultiHeadAttention(2, 4), tensor(numbers(2, 5, 8))
         cache, real = KeyValueCache(), np.array([[1, 1, 1, 0, 1], [1, 1, 1, 1, 0]], bool)
         plain(x[:, :3], cache=cache)
-        y = plain(layers.masks.masked(x[:, 3:], Tensor(real[:, 3:])), cache=cache)
+        y = plain(layers.masks.masked(x[:, 3:], tensor(real[:, 3:])), cache=cache)
         close(y, plain(x[:, 3:], x, key_mask=real))
 
 
@@ -329,7 +329,7 @@ def test_a_cache_belongs_to_one_batch_and_has_no_gradient():
 
 
 def test_an_encoders_sequence_is_looked_through_once():
-    block, x, encoded = TransformerDecoder(16, 2), Tensor(numbers(2, 6, 8)), Tensor(numbers(2, 7, 8, seed=1))
+    block, x, encoded = TransformerDecoder(16, 2), tensor(numbers(2, 6, 8)), tensor(numbers(2, 7, 8, seed=1))
     real, cache, seen = np.arange(7) < np.array([[7], [4]]), KeyValueCache(), []
     with no_grad(), training_mode(False):
         whole = block(x, encoded, encoder_padding_mask=real).numpy()
@@ -341,7 +341,7 @@ def test_an_encoders_sequence_is_looked_through_once():
         ]
         close(np.concatenate(parts, 1), whole, rtol=1e-4)
         assert seen == [(2, 7, 8)] and cache.length == 6
-        block(x[:, :1], Tensor(numbers(2, 5, 8)), cache=cache)
+        block(x[:, :1], tensor(numbers(2, 5, 8)), cache=cache)
         encoded[:, 0] = 0.0
         block(x[:, :1], encoded, cache=cache)
         assert len(seen) == 3, "another sequence, or one that was written to, is looked through anew"

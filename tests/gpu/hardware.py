@@ -29,7 +29,8 @@ from models.zoo import mnist_cnn
 LOGS = Path("build/gpu")
 TESTS = [
     "tests/test_agreement.py", "tests/test_ops.py", "tests/test_mixed_precision.py", "tests/test_optim.py",
-    "tests/test_losses.py", "tests/test_reductions.py",
+    "tests/test_losses.py", "tests/test_reductions.py", "tests/test_capture.py", "tests/test_layers.py",
+    "tests/test_layer_laws.py", "tests/test_recurrent.py", "tests/test_transformer.py", "tests/gpu/test_hardware.py",
 ]  # fmt: skip
 ROUNDS = 30
 
@@ -88,12 +89,15 @@ def cases(cupy: Any) -> dict[str, dict[str, Callable[[], Any]]]:
         ta, tb = engine.tensor(a), engine.tensor(b)
         ca, cb = ta.data, tb.data
         step = training_step(x, labels)
+        captured = engine.capture(training_step(x, labels))
+        for _ in range(3):
+            captured()  # the third call is recorded
     found: dict[str, dict[str, Callable[[], Any]]] = {
         "matmul (2048,2048)": {"chainrule": lambda: ta @ tb, "cupy": lambda: ca @ cb},
         "sigmoid (2048,2048)": {"chainrule": lambda: ops.sigmoid(ta), "cupy": lambda: 1 / (1 + cupy.exp(-ca))},
         "softmax (2048,2048)": {"chainrule": lambda: ops.softmax(ta)},
         "sum over axis 0 (2048,2048)": {"chainrule": lambda: ta.sum(0), "cupy": lambda: ca.sum(0)},
-        "training step, mnist_cnn, batch 128": {"chainrule": step},
+        "training step, mnist_cnn, batch 128": {"chainrule": step, "captured": captured},
     }
     try:
         import torch

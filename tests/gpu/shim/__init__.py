@@ -276,7 +276,7 @@ def _argument(a: Any) -> Any:
     """An array of one number, whose memory the kernel reads."""
     if a is None:
         return np.array(0, np.uint64)
-    if isinstance(a, np.ndarray) and a.ndim and a.dtype.kind != "V":
+    if isinstance(a, np.ndarray) and a.ndim and not a.dtype.names:
         if not a.flags.c_contiguous:
             raise ShimError("an argument is not C-contiguous")
         return np.array(a.ctypes.data, np.uint64)
