@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 import engine
-from docs.generate import objects, ops as op_pages, pages
+from docs.generate import notebooks, objects, ops as op_pages, pages
 from docs.generate.docstrings import markdown
 from docs.generate.examples import EXAMPLES, example
 from docs.generate.maths import mathml
@@ -151,6 +151,12 @@ def test_the_navigation_leads_to_every_page_there_is():
     assert not missing, f"there is no {sorted(missing)}"
     settings = (ROOT / "mkdocs.yml").read_text()
     assert "strict: true" in settings and "omitted_files: warn, not_found: warn" in settings
+    assert "mkdocs build --quiet" not in (ROOT / "Makefile").read_text()  # it counts no warnings
+
+
+def test_nothing_of_a_notebook_runs_a_second_time():
+    made = {path: text for path, text in notebooks.pages().items() if path.endswith(".md")}
+    assert len(made) > 20 and not [path for path, text in made.items() if "```python\n" in text]
 
 
 def _paths(nav):

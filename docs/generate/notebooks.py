@@ -42,7 +42,7 @@ def _notebook(name: str) -> dict[str, Any]:
     for k, cell in enumerate(notebook["cells"]):
         text = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            out += [text, ""]
+            out += [re.sub(r"^```python$", "```{.python .no-run}", text, flags=re.M), ""]
         elif cell["cell_type"] == "code" and text.strip():
             out += ["```{.python .no-run}", text, "```", ""]
             for i, output in enumerate(cell["outputs"]):
