@@ -208,7 +208,7 @@ def hinge(y_true: Tensor, y_pred: Tensor, *, reduction: str = "mean") -> Tensor:
     autocast="float32",
     shapes="y_true:(*B), y_pred:(*B) -> y:(*R)",
     samples=_sample(probability, probability),
-    definition=r"L = -\frac{1}{n} \sum_i y_i \ln \hat{y}_i + (1 - y_i) \ln(1 - \hat{y}_i)",
+    definition=r"L = -\frac{1}{n} \sum_i \left[y_i \ln \hat{y}_i + (1 - y_i) \ln(1 - \hat{y}_i)\right]",
     equations=("E20", "E21"),
     errors=[MISMATCH, REDUCTION],
     reference=reduced(lambda t, p: -(t * np.log(p) + (1 - t) * np.log1p(-p))),
@@ -216,7 +216,7 @@ def hinge(y_true: Tensor, y_pred: Tensor, *, reduction: str = "mean") -> Tensor:
 def binary_cross_entropy(y_true: Tensor, y_pred: Tensor, *, reduction: str = "mean") -> Tensor:
     r"""Cross-entropy of probabilities ŷ against y in [0, 1], any shape. The documents' E20 and E21.
 
-    .. math:: L = -\frac{1}{n} \sum_i y_i \ln \hat{y}_i + (1 - y_i) \ln(1 - \hat{y}_i)
+    .. math:: L = -\frac{1}{n} \sum_i \left[y_i \ln \hat{y}_i + (1 - y_i) \ln(1 - \hat{y}_i)\right]
 
     ŷ is clipped to [10⁻⁷, 1 − 10⁻⁷], where the gradient ends. Prefer binary_cross_entropy_with_logits: no clip.
     """
@@ -230,7 +230,7 @@ def binary_cross_entropy(y_true: Tensor, y_pred: Tensor, *, reduction: str = "me
     autocast="float32",
     shapes="y_true:(*B), logits:(*B) -> y:(*R)",
     samples=_sample(probability, Domain(-20, 20)),
-    definition=r"L = \frac{1}{n} \sum_i y_i \ln(1 + e^{-z_i}) + (1 - y_i) \ln(1 + e^{z_i})",
+    definition=r"L = \frac{1}{n} \sum_i \left[y_i \ln(1 + e^{-z_i}) + (1 - y_i) \ln(1 + e^{z_i})\right]",
     equations=("E20", "E21"),
     why="−ln σ(z) is softplus(−z): both terms are sums of positive numbers, so nothing cancels and nothing overflows",
     errors=[MISMATCH, REDUCTION],
@@ -239,7 +239,7 @@ def binary_cross_entropy(y_true: Tensor, y_pred: Tensor, *, reduction: str = "me
 def binary_cross_entropy_with_logits(y_true: Tensor, logits: Tensor, *, reduction: str = "mean") -> Tensor:
     r"""binary_cross_entropy of ŷ = σ(z), from z. Any shape.
 
-    .. math:: L = \frac{1}{n} \sum_i y_i \ln(1 + e^{-z_i}) + (1 - y_i) \ln(1 + e^{z_i})
+    .. math:: L = \frac{1}{n} \sum_i \left[y_i \ln(1 + e^{-z_i}) + (1 - y_i) \ln(1 + e^{z_i})\right]
 
     Its derivative by z is (σ(z) − y) / n: the factor σ'(z) cancels.
     """

@@ -59,7 +59,8 @@ print("dy/db =", b.grad)
 #
 # By hand: with $z = w \cdot a + b$ the chain rule says
 # $\partial y / \partial w_i = \sigma'(z) \, a_i$ and $\partial y / \partial b = \sigma'(z)$. The tape did just that, from
-# the last line to the first. Here is the derivation as the machine writes it down, symbols first and then numbers:
+# the last line to the first. Here is the derivation as the machine writes it down, symbols first and then numbers (what it starts from is
+# always called $J$; here that is our $y$):
 
 # %%
 y = sigmoid(sum(w * a) + b)
@@ -119,7 +120,7 @@ print("curvature ", curvature)
 #
 # <details><summary>Answers</summary>
 #
-# 1. σ is flat far from 0: σ'(10) is about 4.5e-5, and every derivative carries that factor.
+# 1. $z$ is 9.1 then. σ is flat far from 0: σ'(9.1) is about 1.1e-4, and every derivative carries that factor.
 # 2. 2a. The input is reached by two ways, and the cotangents of all ways are added up: the product rule.
 # 3. `backward` frees the tape when it is done, to give back the memory. `retain_graph=True` keeps it.
 # </details>

@@ -53,7 +53,7 @@ print("dy/db =", b.grad)
 # %% [markdown]
 # 影响最大的是第二个，因为它的输入是 2，最大。第三个让 `y` 变小，因为它的输入是负的。
 #
-# 用手算一遍：记 $z = w \cdot a + b$，由链式法则，$\partial y / \partial w_i = \sigma'(z) \, a_i$，$\partial y / \partial b = \sigma'(z)$。磁带做的正是这件事，从最后一行走到第一行。下面是机器自己写出的推导，先是符号，后是数值：
+# 用手算一遍：记 $z = w \cdot a + b$，由链式法则，$\partial y / \partial w_i = \sigma'(z) \, a_i$，$\partial y / \partial b = \sigma'(z)$。磁带做的正是这件事，从最后一行走到第一行。下面是机器自己写出的推导，先是符号，后是数值（出发点一律记作 $J$，这里就是我们的 $y$）：
 
 # %%
 y = sigmoid(sum(w * a) + b)
@@ -111,7 +111,7 @@ print("curvature ", curvature)
 #
 # <details><summary>答案</summary>
 #
-# 1. σ 在远离 0 的地方是平的：σ'(10) 大约是 4.5e-5，而每个导数都带着这个因子。
+# 1. 这时 $z$ 是 9.1。σ 在远离 0 的地方是平的：σ'(9.1) 大约是 1.1e-4，而每个导数都带着这个因子。
 # 2. 是 2a。有两条路通向这个输入，各条路传回来的量要相加：这就是乘积法则。
 # 3. `backward` 用完磁带就把它释放，以归还内存；写 `retain_graph=True` 可以保留。
 # </details>

@@ -89,14 +89,14 @@ for name, p in zip(by_hand, (W1, b1, W2, b2), strict=True):
     print(name, "largest difference:", np.abs(by_hand[name].numpy() - p.grad.numpy()).max())
 
 # %% [markdown]
-# By rounding, and nothing else. Backward *is* these equations; it only never forgets a factor.
+# By a rounding at most, and here by nothing. Backward *is* these equations; it only never forgets a factor.
 #
 # ## A way to check any claim
 #
 # Somebody claims a gradient. Take the function $f$, a random direction $d$ in the weights, a small step $h$. The slope
 # along $d$ can be measured without any calculus: $(f(w + h d) - f(w - h d)) / 2h$. If the claimed gradient $g$ is right,
 # $\langle g, d \rangle$ is the same number. `gradcheck` does this. To hand it a *claim*, we make an op of the network
-# whose vjp is what somebody says it is.
+# whose vjp is what somebody says it is. (What the "Taylor slope" at the end of each line is, the picture below shows: 2 is right, 1 is wrong.)
 
 
 # %%
@@ -241,7 +241,7 @@ pictures.remainder(steps, {"E18 as printed": forecast_error(e18_as_printed), "E3
 # ## And then: E4 and E11
 #
 # All this work is for one line, gradient descent. **E4**: $W \leftarrow W - \alpha\, \partial J / \partial W$, and **E11** calls the
-# change $\Delta W = -\alpha\, \partial L / \partial W$. Follow the mended gradient, and E3's.
+# change $\Delta W = -\alpha\, \partial L / \partial W$. Follow the mended gradient, E3's and E18's.
 
 
 # %%

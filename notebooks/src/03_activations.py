@@ -52,8 +52,8 @@ for f in (sigmoid_as_printed, sigmoid):
     print(f"{f.__name__:<20} values {y.detach().numpy()}   derivatives {grad(sum(y), far).numpy()}")
 
 # %% [markdown]
-# The value at −100 is 0 both times, which is as near as float32 can get. But look at the last derivative of the printed form: an infinite
-# $e^{100}$ met a 0 on the way back, and $0 \cdot \infty$ is not a number. **One such sample, and all weights of the network are NaN.**
+# The value at −100, $4 \cdot 10^{-44}$, is 0 both times: it lies below float32's smallest normal number, $1.2 \cdot 10^{-38}$. But look at the derivatives of the printed
+# form. At −80 the square of $e^{80}$ has overflowed, and 0 is left. At −100 an infinite $e^{100}$ met a 0 on the way back, and $0 \cdot \infty$ is not a number. **One such sample, and all weights of the network are NaN.**
 #
 # Now the record of the op: definition, derivative, the form that runs, and why.
 
@@ -83,7 +83,7 @@ pictures.lines(x32, {"(1 + tanh(x/2)) / 2": wrong_digits(0.5 + 0.5 * tanh(0.5 * 
                log="y", title="Relative error in float32: 1 means no digit is right", x_label="x")  # fmt: skip
 
 # %% [markdown]
-# tanh is so close to −1 there that $1 + \tanh$ cancels everything. From −17 on nothing is left. Does it matter? The
+# tanh is so close to −1 there that $1 + \tanh$ cancels everything. From −18 on nothing is left. Does it matter? The
 # logarithm of that tail is the cross-entropy loss of a confident wrong answer (notebook 4).
 #
 # ## Every activation has its reason

@@ -121,6 +121,8 @@ pictures.lines(None, {"squared error": learn(lambda w: 0.5 * square(sigmoid(w) -
                title="Unlearning a mistake", x_label="step", y_label="probability of the truth")  # fmt: skip
 
 # %% [markdown]
+# After two hundred steps the squared error has hardly begun: where the answer is most wrong, it pulls least.
+#
 # ## Exercises
 #
 # 1. With $K$ classes, what is the loss of a network that knows nothing (all scores equal)? It is the number to compare the

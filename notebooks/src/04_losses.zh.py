@@ -113,6 +113,8 @@ pictures.lines(None, {"squared error": learn(lambda w: 0.5 * square(sigmoid(w) -
                title="Unlearning a mistake", x_label="step", y_label="probability of the truth")  # fmt: skip
 
 # %% [markdown]
+# 两百步之后，平方误差几乎还没有起步：错得最厉害的地方，它拉得最轻。
+#
 # ## 练习
 #
 # 1. 有 $K$ 个类别时，一个什么都不懂的网络（所有得分相等）损失是多少？第一轮训练的损失应当与它相比。

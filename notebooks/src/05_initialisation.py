@@ -66,7 +66,7 @@ pictures.lines(None, {n: b for n, (_, b) in measured.items()}, log="y", zoom=(1e
 # %% [markdown]
 # - **0.05**: the signal falls by a constant factor a layer, a straight line on this scale. A kernel's gradient is the signal
 #   below it times the error above it. The one is tiny at the top, the other at the bottom: the product is hopeless
-#   everywhere. These are *vanishing gradients*. The documents' uniform numbers of ±0.05 are narrower still.
+#   everywhere. These are *vanishing gradients*. Uniform numbers of ±0.05 (Keras's default) are narrower still.
 # - **1**: the signal is as large as tanh allows, but on its way back the error is multiplied by large weights, layer after layer:
 #   *exploding gradients*.
 # - **Zeros**: there is no signal at all, and its line is far below the picture.
@@ -104,7 +104,8 @@ for name in ("zeros", "Gaussian, 0.05", "Gaussian, 1", "Glorot"):
 pictures.lines(None, losses, title="Thirty layers, the same data and rate", x_label="step", y_label="loss", log="y")
 
 # %% [markdown]
-# A loss of 2.30 is $\log 10$: a network that knows nothing. Two of the networks never leave it.
+# A loss of 2.30 is $\log 10$: a network that knows nothing. Two of the networks never leave it (their lines lie upon each other), and the exploding one is
+# worse than that: sure of itself, and wrong. Only Glorot's learns.
 #
 # ## Exercises
 #

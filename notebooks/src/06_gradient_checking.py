@@ -105,7 +105,7 @@ for percent in (1, 10):
 pictures.remainder(steps, curves, title="Taylor remainder of tanh")
 
 # %% [markdown]
-# The right one keeps slope 2 down to $10^{-16}$, where float64 ends and only rounding is left. Each wrong one bends to slope 1 where $h$
+# The right one keeps slope 2 down to $10^{-15}$ or so, where float64 ends and only rounding is left. Each wrong one bends to slope 1 where $h$
 # becomes smaller than the relative error.
 #
 # ## Your own functions

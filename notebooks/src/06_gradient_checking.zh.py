@@ -96,7 +96,7 @@ for percent in (1, 10):
 pictures.remainder(steps, curves, title="Taylor remainder of tanh")
 
 # %% [markdown]
-# 正确的那条一直保持斜率 2，直到 $10^{-16}$ 附近——float64 到此为止，剩下的只是舍入误差。错误的两条，在 $h$ 小到与相对误差相当时，都拐向斜率 1。
+# 正确的那条一直保持斜率 2，直到 $10^{-15}$ 附近——float64 到此为止，剩下的只是舍入误差。错误的两条，在 $h$ 小到与相对误差相当时，都拐向斜率 1。
 #
 # ## 检验你自己的函数
 #

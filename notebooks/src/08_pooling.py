@@ -75,9 +75,12 @@ def change(pool):
 
 pictures.lines(["1", "2", "4", "8", "16"], {"largest": change(lambda a: max_pool2d(a, window=2, padding="same")),
                "mean": change(lambda a: average_pool2d(a, window=2, padding="same"))}, marker="o",
-               title="How much a shift by one pixel changes", x_label="pixels under one number", y_label="relative change", zoom=(0, 1))  # fmt: skip
+               title="How much a shift by one pixel changes", x_label="pixels under one number, along each side", y_label="relative change", zoom=(0, 1))  # fmt: skip
 
 # %% [markdown]
+# Both fall: the more pixels a number stands for, the less one pixel matters. The mean keeps a little stiller at first, as it weighs what enters
+# a window against all that stays; the largest number jumps when the winner crosses an edge.
+#
 # ## On the digits
 #
 # Two networks, with pooling and without, equal otherwise. The test digits are shifted by up to three pixels; the networks never saw

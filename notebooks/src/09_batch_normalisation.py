@@ -25,6 +25,9 @@ x, x_test = x.reshape(-1, 784), x_test.reshape(-1, 784)
 # ## The equation, and where it runs
 #
 # $$\hat x = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}}, \qquad y = \gamma \hat x + \beta$$
+#
+# μ and σ² are a channel's mean and variance over the batch (this σ is a standard deviation, not the sigmoid of the other notebooks); ε is small, and
+# keeps the root away from 0.
 
 # %%
 pictures.equations(OPS["batch_norm"].latex)
@@ -51,7 +54,7 @@ for factor in (1, 2, 10):
 # The output does not change at all: the standard deviation doubles as well. And the gradient *halves*. Too large weights
 # take smaller steps, too small ones larger steps: the layer finds its own scale.
 #
-# Every sample's output depends on every other sample in the batch, through μ and σ. The derivative knows that. With $m(\cdot)$ the mean over the batch,
+# Every sample's output depends on every other sample in the batch, through μ and σ. The derivative knows that. With $m(\cdot)$ the mean over the batch and $\bar{\hat x} = \gamma \bar y$,
 #
 # $$\bar x = \frac{\bar{\hat x} - m(\bar{\hat x}) - \hat x \, m(\bar{\hat x} \hat x)}{\sqrt{\sigma^2 + \epsilon}}$$
 #
@@ -64,7 +67,7 @@ print(gradcheck(lambda x, gamma, beta: batch_norm(x, gamma, beta, eps=1e-3), [rn
 # %% [markdown]
 # ## Does it mend a bad start?
 #
-# Twelve layers on the digits, started with a width that notebook 5 called hopeless, with batch normalisation and without.
+# Twelve layers on the digits, started with widths that vanish and explode as those of notebook 5 did, with batch normalisation and without.
 
 
 # %%
@@ -87,6 +90,8 @@ pictures.lines(None, {f"{'with' if n else '.without'}, width {s}": losses(n, s) 
                title="Twelve layers from a bad start", x_label="step", y_label="loss")  # fmt: skip
 
 # %% [markdown]
+# Without it both stay at $\log 10 = 2.30$, knowing nothing; with it both learn, restlessly at this rate.
+#
 # ## Training and use are two different things
 #
 # In use there may be one sample only, and no batch to measure. So during training the layer keeps *running* means and variances, and

@@ -71,6 +71,8 @@ heights = {name: [surface(*place).item() for place in track] for name, track in 
 pictures.lines(None, heights, log="y", title="How far above the star", x_label="step", y_label="f")
 
 # %% [markdown]
+# Nobody arrives in 150 steps. The lowest is momentum, though it ran past the star.
+#
 # - **Gradient descent** falls into the valley and then creeps: along the valley the gradient is tiny.
 # - **Momentum** remembers: steps that agree add up, steps that contradict each other cancel. It overshoots, too.
 # - **RMSprop** divides each coordinate by the size of its own gradients: steep and flat directions get steps of like length.
@@ -103,7 +105,8 @@ pictures.lines(rates, {name: [accuracy(make(rate)) for rate in rates] for name, 
                title="Accuracy after 2 epochs, by learning rate", x_label="learning rate", y_label="%")  # fmt: skip
 
 # %% [markdown]
-# No curve is above all others everywhere. An optimiser is chosen together with its rate.
+# No curve is above all others everywhere. Adam is within ten points of its best at three of the five rates, the others at two; the best rate of
+# Lion is a hundredth of gradient descent's. An optimiser is chosen together with its rate.
 #
 # ## Exercises
 #

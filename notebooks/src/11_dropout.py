@@ -32,7 +32,7 @@ print("values", np.unique(y.numpy()), " mean", y.mean().item())
 # ## A mask that nobody stores
 #
 # The mask is a function of (seed, place): a counter goes in, random bits come out. Backward makes the same mask again instead of keeping it. So
-# dropout, for a given seed, is a linear function with an exact derivative, and `gradcheck` applies like anywhere else:
+# dropout, for a given seed, is a linear function with an exact derivative, and `gradcheck` applies like anywhere else. Below it five masks; black is kept:
 
 # %%
 print(gradcheck(lambda x: dropout(x, rate=0.5, seed=3), [np.random.default_rng(0).standard_normal((4, 5))], name="dropout"))

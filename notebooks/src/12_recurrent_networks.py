@@ -29,7 +29,8 @@ rng = np.random.default_rng(0)
 # (The documents' line before E8, $h_t = [h_{t-1}, x_t]$, is not a second definition of $h_t$: it is what goes *in*, both put side by
 # side. With one matrix $W = [W_h, W_x]$ for the pair, E8 is a single product.)
 #
-# The op `simple_rnn` runs all steps in one kernel; its σ is tanh, as in Keras. Here is E8 by hand beside it:
+# The op `simple_rnn` runs all steps in one kernel; its σ is tanh, as in Keras. Here is E8 by hand beside it. (A sample is a row here, not a column as in
+# the documents, so the matrices stand on the right, transposed.)
 
 # %%
 T, D, H = 5, 3, 4

@@ -84,7 +84,7 @@ pictures.heat(seen["cell"][:, order].T, columns=spoken, signed=True, title="The 
 pictures.heat(seen["forget"][:, order].T, columns=spoken, limits=(0, 1), title="The forget gates (dark: keep)", y_label="cell", ax=right)
 
 # %% [markdown]
-# Follow a row from left to right: many cells wait at nearly 0 until "dull" moves them, and then *hold* their colour over five words that say nothing,
+# Follow a row from left to right: many cells wait at nearly 0 until "dull" moves them, and then *hold* their colour, even deepen it, over five words that say nothing,
 # until "brilliant" begins to wipe it out. That is the memory that the simple network lacked. And the gates? Averaged over all cells:
 
 # %%
@@ -92,6 +92,10 @@ pictures.lines(spoken, {name: seen[name].mean(1) for name in ("forget", "input",
                title="Mean opening of the gates", zoom=(0, 1), slanted=True)  # fmt: skip
 
 # %% [markdown]
+# The means move little. The forget gates stay near σ(1) = 0.73, where Keras starts them; they close a little at "dull" and open at "brilliant" and "moving".
+# At 0.75, five words would leave a quarter of what was written. That the colours above do not fade means that each step writes more of the same:
+# what a step writes depends on the state $h$, which holds the opinion so far.
+#
 # ## It can be fooled
 #
 # **Predict** what the network says of these, then look. What does it *not* understand?
@@ -101,6 +105,8 @@ for s in ("a good film", "not a good film", "not bad at all", "i expected a mast
     print(f"{read(s)[1]['says'][-1][0]:.2f}  {s}")
 
 # %% [markdown]
+# It weighs words. *Not* takes a little away from *good*, but *not bad* is two bad words, and nothing that turns a sentence around reaches it.
+#
 # ## Exercises
 #
 # 1. Keras starts the bias of the forget gate with 1 (`unit_forget_bias`). Why is that a good idea?

@@ -83,13 +83,15 @@ for (job, pattern), ax in zip(jobs.items(), axes, strict=True):
 # %% [markdown]
 # ## Who is "it"?
 #
-# In our sentence *it* is the cat, because it was tired. Had it been *hungry* or *fast*, it might be the mouse. Here is where *it* looks, averaged over all heads of each layer.
+# In our sentence *it* is the cat, because it was tired. Had it been *fast*, it would be the mouse. Here is where *it* looks, averaged over all heads of each layer.
 
 # %%
 place = spoken.index("it")
 pictures.heat(p[:, :, place].mean(1)[:, 1:-1], rows=[f"layer {n}" for n in range(1, 7)], columns=spoken[1:-1], title='Where "it" looks')
 
 # %% [markdown]
+# The last layer looks at both animals, and at the mouse rather more: this network was trained to compare sentences, and need not know who was tired.
+#
 # Be careful with such pictures. Attention says where a head *looks*, not what it makes of it, and a mean over heads hides that they disagree. A
 # large weight on a word is no proof that the word mattered: for that, change the word and see what happens (exercise 2).
 #

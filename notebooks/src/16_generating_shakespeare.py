@@ -107,6 +107,8 @@ for prompt, ax in zip(("O Rom", "what is th"), axes, strict=True):
     pictures.bars({repr(letters.decode([i])): p[i] for i in likely}, title=f"after {prompt!r}", ax=ax)
 
 # %% [markdown]
+# About equally of both, and of *e* both times. It knows *the*; that *Rom* is the beginning of a name, and which, it can hardly know yet.
+#
 # ## Temperature
 #
 # Divide the scores by a number before the softmax. Below 1 the likely becomes likelier, above 1 all becomes possible.

@@ -95,7 +95,8 @@ pictures.lines(beyond.ravel(), {"ReLU": learnt("relu"), "snake": learnt(snake), 
                title="Learnt between -6 and 6")  # fmt: skip
 
 # %% [markdown]
-# One layer of ReLUs bends its line only where it starts to, and outside it is straight for ever. The snakes fit the points, and go on waving: not the
+# A ReLU bends the line at one place. All bends start at 0, where the biases are, and in 600 epochs they get no further than the first crest; beyond them the line is
+# straight for ever. The snakes fit the points, and go on waving: not the
 # exact sine, but the right idea.
 #
 # ## When the definition is not what should run

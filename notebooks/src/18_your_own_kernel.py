@@ -55,11 +55,12 @@ print(f"{1000 * 4000 * 784 * 4 / 1e9:.1f} GB, to be written and read twice, for 
 #
 # The loop nest, as pseudo-code:
 #
-#     for m in rows of b:                 one part of the work: eight rows of a
-#         for n in the part's rows of a:
+#     for m in rows of b:
+#         for n in the part's rows of a:      eight of them: one part of the work
 #             d[n,m] = sum over k of |a[n,k] - b[m,k]|
 #
-# A row of `b` is fetched once and meets eight rows of `a` that lie in the cache. A kernel takes the address of its arguments and the number of its part. It allocates
+# A row of `b` is fetched once and meets eight rows of `a` that lie in the cache. A kernel takes the address of its arguments (`block`: an array fills two slots, its
+# address and its size, a number one) and the number of its part. It allocates
 # nothing, it writes only what is its own: so the result does not depend on the number of cores, not even in the last bit.
 
 # %%

@@ -71,7 +71,7 @@ print("loss", here[0], there[0], "  largest difference of the gradients", np.abs
 # Only those that *make* data. All else follows its inputs. Mixing devices is an error, never a silent copy: copies are what makes programs
 # slow.
 #
-# Random numbers are equal on both, to the last bit: element $i$ is a function of (seed, stream, $i$). So an experiment can be started on one
+# Random bits are equal on both: element $i$ is a function of (seed, stream, $i$). So an experiment can be started on one
 # machine and repeated on the other.
 
 # %%
@@ -118,7 +118,7 @@ pictures.lines(sizes, times, log="xy", marker="o", title="Product of two n × n 
 #
 # 1. On a GPU: move one tensor only and multiply. Read the error.
 # 2. A kernel of your own (notebook 18) has a CUDA twin. Where does its file have to lie, and what calls it?
-# 3. The gradients above differ in the last digits between devices, though the random numbers do not. Why?
+# 3. With a GPU, the gradients above differ in the last digits between the devices, though the random bits do not. Why?
 #
 # <details><summary>Answers</summary>
 #

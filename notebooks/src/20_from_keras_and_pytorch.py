@@ -148,5 +148,5 @@ except engine.ShapeError as problem:
 #
 # 1. `mnist` and `keras` are used and never imported.
 # 2. The first layer was built for one channel and names both numbers, and that images are channels-last.
-# 3. They are equal to the last bit. The file holds numbers only: loading it can't run anything.
+# 3. They are equal to the last bit. The file holds numbers, and words that say what they are: loading it can't run anything.
 # </details>
