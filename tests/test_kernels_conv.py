@@ -333,6 +333,33 @@ def test_what_is_not_finite_stays_in_its_pixels_in_tiles_too(bad):
     np.testing.assert_allclose(y, wanted, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 3e38])
+def test_what_is_not_finite_changes_no_bit_of_other_tiles(bad):
+    """Whatever else lies in their strip. So outputs with and without pooling are the same to the last bit here too."""
+    rng, how = np.random.default_rng(0), (ONE, ((1, 1), (1, 1)), ONE, 1)
+    x, w, bias = (rng.normal(size=n).astype(np.float32) for n in ((5, 13, 15, 16), (3, 3, 16, 32), 32))
+    before = conv2d(x, w, bias, *how, True)
+    x[1, 4, 6, 3] = bad
+    y = conv2d(x, w, bias, *how, True)
+    far = np.ones((5, 13, 15), bool)
+    far[1, 2:6, 4:8] = False  # tiles of outputs that see the pixel
+    np.testing.assert_array_equal(y[far], before[far])
+
+    pool = (2, 2), (2, 2), NONE, (6, 7)
+    for got, want in zip(conv2d_max_pool(x, w, bias, *how, pool), max_pool2d(y, *pool), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_half_a_megabyte_of_stack_suffices():
+    before = threading.stack_size(1 << 19)
+    try:
+        worker = threading.Thread(target=everything, args=("deep tiles",))
+        worker.start()
+    finally:
+        threading.stack_size(before)
+    worker.join()
+
+
 def test_errors_name_the_sides_and_the_remedy():
     x, w = np.ones((1, 5, 5, 3), np.float32), np.ones((3, 3, 2, 4), np.float32)
     with pytest.raises(ShapeError, match=r"x has C = 3 channels and w is .* = \(3, 3, 2, 4\) with groups = 1; C must"):

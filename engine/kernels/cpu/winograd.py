@@ -18,8 +18,8 @@ What * does for all tiles t, channels c and filters f is 16 matrix products, one
             M[q, t, f] = Sum(c, V[q,t,c] * U[q,c,f])      # the micro-kernel; U = G w G^T is made once
             Y[t, f] = A^T M[:, t, f] A + bias             # then relu, and the largest of the four
 
-Where 2 x 2 max-pooling follows, a tile is a window. Sums of tiles that are not finite are done again by the definition:
-in B^T d B, inf - inf would spoil the neighbours too, and a NaN stays in its own pixels. For float32 alone: who asks for
+Where 2 x 2 max-pooling follows, a tile is a window. A tile whose sums are not finite is done again by the definition:
+where the definition says inf, or a number near the largest, B^T d B may say inf - inf. For float32 alone: who asks for
 float64 asks for the last digits.
 """
 
@@ -76,13 +76,6 @@ def fits(
 def pools(pool: Pool | None) -> bool:
     """Can tiles be the windows of this pooling, if there is one?"""
     return pool is None or pool._replace(out=(0, 0)) == TILE
-
-
-@functools.cache
-def _panels() -> int:
-    """Panels of filters that make whole vectors."""
-    NR = tile_shape(SIZE).columns
-    return math.lcm(NR, LANES) // NR
 
 
 # --- the filters ------------------------------------------------------------------------------------------------------
@@ -200,36 +193,58 @@ def forward() -> Kernel:
         return place(m, 4 + v) - place(m, 8 + v) - place(m, 12 + v)
 
     @device
-    def finish(s, block, first, tiles, f0, sums):  # type: ignore[no-untyped-def]
-        """Y = A^T M A + bias, relu and pooling, for filters f0 .. of a strip; 0, or NaN where Y is not finite."""
-        start, y, index = number_at(block, START), number_at(block, Y), number_at(block, INDEX)
-        F, OH, OW, pooled = s[at.F], s[at.OH], s[at.OW], number_at(block, POOLED)
+    def transformed(m):  # type: ignore[no-untyped-def]
+        """A^T M A of a tile: the sums at its four pixels."""
+        a, b, c, d = upper(m, 1), upper(m, 2), lower(m, 1), lower(m, 2)
+        return upper(m, 0) + a + b, a - b - upper(m, 3), lower(m, 0) + c + d, c - d - lower(m, 3)
+
+    @device
+    def defined(patch, w, C, F):  # type: ignore[no-untyped-def]
+        """The same sums by the definition."""
+        pixel, none = view(patch, 0, np.float32), fill(zero, load(w, np.float32))
+        y00, y01, y10, y11 = none, none, none, none
+        for tap in range(9):
+            for c in range(C):
+                k, weight = (tap // 3 * 4 + tap % 3) * C + c, load(w + (tap * C + c) * F * SIZE, np.float32)
+                y00 = y00 + fill(pixel[k], weight) * weight
+                y01 = y01 + fill(pixel[k + C], weight) * weight
+                y10 = y10 + fill(pixel[k + 4 * C], weight) * weight
+                y11 = y11 + fill(pixel[k + 5 * C], weight) * weight
+        return y00, y01, y10, y11
+
+    @device
+    def best_of(best, number, value, k):  # type: ignore[no-untyped-def]
+        """The larger of best and value, and its number."""
+        better = beats(value, best)
+        return choose(better, value, best), choose(better, fill_integers(k, best), number)
+
+    @device
+    def finish(s, block, first, tiles, f0, sums, patch):  # type: ignore[no-untyped-def]
+        """Y = A^T M A + bias, relu and pooling, for filters f0 .. of a strip."""
+        x, w, start = number_at(block, X), number_at(block, FILTERS), number_at(block, START)
+        y, index, pooled = number_at(block, Y), number_at(block, INDEX), number_at(block, POOLED)
+        C, F, OH, OW = s[at.C], s[at.F], s[at.OH], s[at.OW]
         like = load(start, np.float32)
         least, none = fill(np.float32(real_at(block, FLOOR)), like), fill(zero, like)
-        wrong = none
         for t in range(tiles):
             n, i, j = corner_of(s, first + t)
             pixel = (first + t) * F if pooled else ((n * OH + i) * OW + j) * F
             for f in range(f0, min(F, f0 + width), LANES):
-                m, bias = sums + (t * width + f - f0) * SIZE, load(start + f * SIZE, np.float32)
-                a, b, c = upper(m, 1), upper(m, 2), bias
-                y00, y01 = upper(m, 0) + a + b + c, a - b - upper(m, 3) + c
-                a, b = lower(m, 1), lower(m, 2)
-                y10, y11 = lower(m, 0) + a + b + c, a - b - lower(m, 3) + c
-                wrong = wrong + (y00 + y01 + y10 + y11) * none
+                y00, y01, y10, y11 = transformed(sums + (t * width + f - f0) * SIZE)
+                if total((y00 + y01 + y10 + y11) * none) != zero:  # a NaN, where one of them is not finite
+                    copy_patch(s, x, n, i - s[at.TOP], j - s[at.LEFT], patch)
+                    y00, y01, y10, y11 = defined(patch, w + f * SIZE, C, F)
+                bias = load(start + f * SIZE, np.float32)
+                y00, y01, y10, y11 = y00 + bias, y01 + bias, y10 + bias, y11 + bias
                 y00, y01, y10, y11 = larger(y00, least), larger(y01, least), larger(y10, least), larger(y11, least)
+                to = y + (pixel + f) * SIZE
                 if pooled:
-                    number = fill_integers(0, like)
-                    better = beats(y01, y00)
-                    best, number = choose(better, y01, y00), choose(better, fill_integers(1, like), number)
-                    better = beats(y10, best)
-                    best, number = choose(better, y10, best), choose(better, fill_integers(2, like), number)
-                    better = beats(y11, best)
-                    best, number = choose(better, y11, best), choose(better, fill_integers(3, like), number)
-                    store(y + (pixel + f) * SIZE, best)
+                    best, number = best_of(y00, fill_integers(0, like), y01, 1)
+                    best, number = best_of(best, number, y10, 2)
+                    best, number = best_of(best, number, y11, 3)
+                    store(to, best)
                     store_bytes(index + pixel + f, number)
                 else:
-                    to = y + (pixel + f) * SIZE
                     store(to, y00)
                     if j + 1 < OW:
                         store(to + F * SIZE, y01)
@@ -237,29 +252,6 @@ def forward() -> Kernel:
                         store(to + OW * F * SIZE, y10)
                         if j + 1 < OW:
                             store(to + (OW + 1) * F * SIZE, y11)
-        return total(wrong)
-
-    @device
-    def define(s, block, first, tiles, f0, sums):  # type: ignore[no-untyped-def]
-        """M such that A^T M A is what the definition says, one corner of M for each output."""
-        H, W, C, F, top, left = s[at.H], s[at.W], s[at.C], s[at.F], s[at.TOP], s[at.LEFT]
-        x, w = view(number_at(block, X), 0, np.float32), view(number_at(block, FILTERS), 0, np.float32)
-        for t in range(tiles):
-            n, i, j = corner_of(s, first + t)
-            for q in range(PLACES):
-                m, a, b = view(sums + q * m_step + t * width * SIZE, 0, np.float32), q // 12, q % 4 // 3
-                for f in range(width):
-                    m[f] = zero
-                if q not in (0, 3, 12, 15):
-                    continue
-                for tap in range(9):
-                    h, v = i + a + tap // 3 - top, j + b + tap % 3 - left
-                    inside = h >= 0 and h < H and v >= 0 and v < W
-                    for c in range(C):
-                        pixel = x[((n * H + h) * W + v) * C + c] if inside else zero
-                        k = (tap * C + c) * F + f0
-                        for f in range(min(width, F - f0)):
-                            m[f] += pixel * w[k + f] if a == b else -pixel * w[k + f]
 
     def winograd_forward(block, part):  # type: ignore[no-untyped-def]
         s = view(block + 8 * NUMBERS, 0, np.int64)
@@ -288,10 +280,7 @@ def forward() -> Kernel:
                         a, b = v + q * v_step, u + (j // NR * PLACES + q) * C * NR * SIZE
                         m = sums + q * m_step + (j - f) * SIZE
                         sweep(a, rows, channels, C, b, NR * SIZE, zeros, 0, no_floor, m, out_rows, n_tiles, NR)
-                wrong = finish(s, block, first, n_tiles, f, sums)
-                if wrong != wrong:
-                    define(s, block, first, n_tiles, f, sums)
-                    finish(s, block, first, n_tiles, f, sums)
+                finish(s, block, first, n_tiles, f, sums, patch)
 
     return kernel(winograd_forward)
 
