@@ -42,7 +42,7 @@ gpu-executed: $(VENV)/.test   ## thread by thread under g++, with a list of mist
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/gpu/test_shim.py tests/gpu/test_executed.py $(ARGS)
 
 # Of the laws of ops those that draw little; of training not what takes long or tells time.
-STRICT := $(patsubst %,tests/test_%.py,agreement attention capture devices fit layer_laws layers losses masks metrics \
+STRICT := $(patsubst %,tests/test_%.py,agreement attention capture fit layer_laws layers losses masks metrics \
 	mixed_precision ops optim recurrent reductions schedules transformer) \
 	-k "(not test_ops or bad_call or kinks or no_grad or special) and not parabola and not rosenbrock \
 	and not leave_nothing_behind and not costs_little_more"
