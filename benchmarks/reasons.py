@@ -65,7 +65,7 @@ REASONS: dict[str, str] = {
     "clip": "an op of three inputs, its bounds two arrays of one number: the Python of the call",
     "glu": MANY,
     # reductions
-    **dict.fromkeys(("norm", "power_norm"), f"divided by the largest |x| first, lest a square overflow; {NUMPY}"),
+    **dict.fromkeys(("norm", "power_norm"), f"divided by the largest magnitude first, lest a square overflow; {NUMPY}"),
     **dict.fromkeys(("sum", "mean", "max", "min"), KERNEL),
     "sum backward": "the cotangent is repeated into a fresh gradient, where PyTorch keeps a view of one number",
     # products

@@ -64,8 +64,8 @@ pictures.lines(None, {n: b for n, (_, b) in measured.items()}, log="y", zoom=(1e
                x_label="layer", ax=right)  # fmt: skip
 
 # %% [markdown]
-# - **0.05**: the signal falls by a constant factor a layer, a straight line on this scale. A kernel's gradient is the signal
-#   below it times the error above it. The one is tiny at the top, the other at the bottom: the product is hopeless
+# - **0.05**: the signal falls by a constant factor a layer, a straight line on this scale. The gradient of a layer's weights
+#   (in Keras's word, of its *kernel*) is the signal below them times the error above them. The one is tiny at the top, the other at the bottom: the product is hopeless
 #   everywhere. These are *vanishing gradients*. Uniform numbers of ±0.05 (Keras's default) are narrower still.
 # - **1**: the signal is as large as tanh allows, but on its way back the error is multiplied by large weights, layer after layer:
 #   *exploding gradients*.
