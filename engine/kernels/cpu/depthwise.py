@@ -30,13 +30,14 @@ from .threads import launch
 Array = np.ndarray[Any, Any]
 
 MAX_PARTS = 64
+LEAST = 4  # channels: fewer leave the lanes empty
 PARTIALS = 16  # partial sums of the weight gradient
 N, H, W, C, OH, OW, KH, KW, SH, SW, DH, DW, TOP, LEFT, PARTS, RELU = range(16)  # the numbers behind a kernel's arrays
 
 
 def fits(x_shape: tuple[int, ...], w_shape: tuple[int, ...], groups: int) -> bool:
     """Is this the way to do it?"""
-    return groups == x_shape[3] == w_shape[3] and w_shape[2] == 1
+    return groups == x_shape[3] == w_shape[3] >= LEAST and w_shape[2] == 1
 
 
 @device
