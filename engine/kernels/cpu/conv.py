@@ -251,11 +251,10 @@ def _backward(
     if depthwise.fits(x_shape, w_shape, how[3]):
         return _depthwise_backward(g, y, index, x, w, x_shape, w_shape, how, pool, needs)
     if needs[0] and pool is None and (turned := _turned(w, g.shape, how)) is not None:
-        passed, rest = g if y is None else rectified_gradient(g, y)[0], (False, *needs[1:])
-        dw, db = (
-            _backward(op, passed, None, None, x, w, x_shape, w_shape, how, None, rest)[1:] if any(rest) else (None,) * 2
-        )
-        return conv2d(passed, *turned), dw, db
+        g, db = _passed(g, y, needs[2])
+        by_w = False, needs[1], False
+        dw = _backward(op, g, None, None, x, w, x_shape, w_shape, how, None, by_w)[1] if needs[1] else None
+        return conv2d(g, *turned), dw, db
     if pool is not None and y is not None and conv_pooled.fits(x_shape, w_shape, how, pool, g.itemsize):
         return _pooled_backward(g, y, index, x, w, how, pool, needs)
     y, index = (np.ascontiguousarray(g if a is None else a) for a in (y, index))
@@ -274,14 +273,20 @@ def _depthwise_backward(
     g: Array, y: Any, index: Any, x: Array, w: Array, x_shape: Any, w_shape: Any, how: Any, pool: Any, needs: Any
 ) -> Gradients:
     """_backward where each channel has a filter of its own."""
-    g = g if y is None else rectified_gradient(g, y)[0]
+    g, db = _passed(g, y, needs[2])
     if pool is not None:
         g = scatter_windows(g, index, out_shape(x_shape, w_shape, *how[:3]), *pool)
-    return (
-        depthwise.input_gradient(g, w, x_shape, *how[:3]) if needs[0] else None,
-        _added(depthwise.weight_gradient(x, g, w_shape, *how[:3])) if needs[1] else None,
-        bias_gradient(g) if needs[2] else None,
-    )
+    dx = depthwise.input_gradient(g, w, x_shape, *how[:3]) if needs[0] else None
+    dw = _added(depthwise.weight_gradient(x, g, w_shape, *how[:3])) if needs[1] else None
+    return dx, dw, db
+
+
+def _passed(g: Array, y: Array | None, summed: bool) -> tuple[Array, Array | None]:
+    """What relu lets through of g, where there is one, and its sums over the pixels, if wanted."""
+    if y is None:
+        return g, bias_gradient(g) if summed else None
+    passed, sums = rectified_gradient(g, y)
+    return passed, sums if summed else None
 
 
 def _turned(w: Array, g_shape: tuple[int, ...], how: conv_pooled.How) -> Any:
