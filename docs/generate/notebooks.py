@@ -42,6 +42,7 @@ def _notebook(name: str) -> dict[str, Any]:
     for k, cell in enumerate(notebook["cells"]):
         text = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
+            text = text.replace("<details>", '<details markdown="1">')  # what is folded away is Markdown, too
             out += [re.sub(r"^```python$", "```{.python .no-run}", text, flags=re.M), ""]
         elif cell["cell_type"] == "code" and text.strip():
             out += ["```{.python .no-run}", text, "```", ""]

@@ -65,7 +65,7 @@ def index() -> str:
     for name, ops in sections().items():
         module = ast.get_docstring(ast.parse(Path(ops[0].file).read_text())) or ""
         out += [f"## {name}", "", summary(module), "", "| op | equation |", "|---|---|"]
-        out += [f"| [{op.name}]({op.name}.md) | ${op.latex.replace('|', chr(92) + 'vert ')}$ |" for op in ops]
+        out += [f"| [{op.name}]({op.name}.md) | ${op.latex.replace('|', chr(92) + 'vert ').rstrip()}$ |" for op in ops]
         out += [""]
     return "\n".join(out)
 
