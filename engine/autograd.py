@@ -221,11 +221,13 @@ def _walk(
                     continue
             if changes.last > node.time or node.parents is _FREED:
                 node.check()
-            if create_graph or isinstance(g, (np.ndarray, np.generic)):
-                cotangents = _pulled(node, g, create_graph)
+            if type(g) is np.ndarray or create_graph or isinstance(g, np.generic):
+                cotangents = node.op.pull(node, g, create_graph)
+                if node.metas is not None:
+                    cotangents = _fitted(node, cotangents)
             else:  # a graph may lie on several devices
                 with backend_of(g).active():
-                    cotangents = _pulled(node, g, create_graph)
+                    cotangents = _fitted(node, node.op.pull(node, g, create_graph))
             if anomaly:
                 _check_finite_step(node, cotangents, create_graph)
             arriving = zip(node.parents, cotangents)  # noqa: B905 (a keyword costs more than the rest of this line)
@@ -237,9 +239,8 @@ def _walk(
     return kept, leaves
 
 
-def _pulled(node: Node, g: Any, create_graph: bool) -> Sequence[Any]:
+def _fitted(node: Node, cotangents: Sequence[Any]) -> Sequence[Any]:
     """One cotangent for each input, in its shape and dtype."""
-    cotangents = node.op.pull(node, g, create_graph)
     if node.metas is None:
         return cotangents
     return [
