@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 from weakref import WeakValueDictionary
@@ -373,6 +373,15 @@ def expand(outs: Sequence[Sym], target: str) -> list[Sym]:
         outs = expanded
 
 
+def pulled(e: Sym, g: Sym) -> Iterator[tuple[Sym, Sym]]:
+    """Each argument of e that is differentiated, and its share ā of e's cotangent g."""
+    atom = ATOMS[e.name]
+    head = inputs_of(atom, e.args)
+    for a, rule in zip(head, atom.vjp, strict=False):
+        if rule is not None and a.name != "const":
+            yield a, lift(call_with_params(rule, atom, (g, *head, e), e.args))
+
+
 def vjp(y: Sym, xs: Sequence[Sym], g: Sym) -> list[Sym]:
     """Reverse mode on a formula: the cotangents of xs, given the cotangent g of y.
 
@@ -382,12 +391,7 @@ def vjp(y: Sym, xs: Sequence[Sym], g: Sym) -> list[Sym]:
     for e in reversed(topological([y])):
         if e not in bar or e.name in ("var", "const"):
             continue
-        atom = ATOMS[e.name]
-        head = inputs_of(atom, e.args)
-        for a, rule in zip(head, atom.vjp, strict=False):
-            if rule is None or a.name == "const":
-                continue
-            d = lift(call_with_params(rule, atom, (bar[e], *head, e), e.args))
+        for a, d in pulled(e, bar[e]):
             if number(d) != 0:
                 bar[a] = make("add", bar[a], d) if a in bar else d
     return [bar.get(x, lift(0.0)) for x in xs]

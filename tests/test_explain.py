@@ -15,8 +15,9 @@ from engine.dtypes import SEVERAL_ROUNDINGS
 from engine.errors import ArgumentError
 from engine.parameter import Parameter
 from engine.view import explain
-from engine.view.derivation import Line, Numbers, Product, Symbol
+from engine.view.derivation import Line
 from engine.view.notation import word
+from engine.view.terms import Numbers, Product, Symbol
 from engine.view.typeset import simple_lines
 
 ACTIVATIONS = [engine.sigmoid, engine.tanh, engine.softplus, engine.gelu, engine.relu, engine.elu, lambda z: z * z]
@@ -208,7 +209,8 @@ def test_a_graph_is_checked_as_nearly_as_its_dtype_can_say(dtype, seed):
     tolerance = SEVERAL_ROUNDINGS[dtype]
     assert derivation.dtype == dtype and derivation.check()
     line = next(line for line in derivation.lines[::-1] if np.abs(line.terms[0].evaluate()).max() > 1e-3)
-    line.terms.append(Numbers((1 + 3 * tolerance) * line.terms[-1].evaluate()))
+    scale = max(np.max(t.scale()) for t in line.terms)
+    line.terms.append(Numbers(line.terms[-1].evaluate() + 3 * tolerance * scale))
     assert not derivation.check()
 
 
@@ -222,6 +224,37 @@ def test_small_gradients_in_float16_have_fewer_digits():
     x = engine.tensor([[3e-7, 1.7e-7], [9e-7, 5.5e-7]], dtype="float16")
     w = engine.tensor([[0.31, 0.17]], dtype="float16", requires_grad=True)
     assert explain(engine.sum(engine.tanh(w * x) * 0.333), wrt=w).check()
+
+
+def test_what_is_left_of_a_sum_that_cancels_is_compared_with_the_sum():
+    """A bias before a normalisation changes nothing: its gradient is the roundings of a sum that is zero."""
+    rng = np.random.default_rng(6)
+    x, w = (engine.tensor(rng.standard_normal(s), dtype="float32", requires_grad=True) for s in ((3, 5, 4), (4, 8)))
+    b = engine.tensor(rng.standard_normal(8), dtype="float32", requires_grad=True)
+    gamma = engine.tensor(rng.standard_normal(8), dtype="float32")
+    y = engine.layer_norm(engine.linear(x, w, b), gamma, engine.zeros(8))
+    loss = engine.sum(engine.tanh(y) * engine.tensor(rng.standard_normal((3, 5, 8)), dtype="float32"))
+    for leaf in (x, w, b):
+        assert explain(loss, wrt=leaf).check()
+    a = np.array([[1.0, 2.0, -3.0 + 1e-9]], np.float32).astype(np.float64)
+    line = Line("", [Numbers(a.sum(keepdims=True)), Product(Numbers(a), Numbers(np.ones((3, 1))))])
+    line.terms.append(Numbers(np.full((1, 1), 1e-3)))
+    assert 1e-4 < max(line.errors()) < 1e-3  # of 6, not of nothing: and far more than a rounding
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-30])
+def test_small_gradients_must_be_right_too(size):
+    w = engine.tensor([[0.3, 0.1]], dtype="float64", requires_grad=True)
+    derivation = explain(engine.sum(engine.tanh(w) * size), wrt=w)
+    assert derivation.check()
+    derivation.lines[-1].terms.append(Numbers(1.01 * derivation.lines[-1].terms[-1].evaluate()))
+    assert not derivation.check()
+
+
+def test_a_masked_score_is_infinite_on_both_sides():
+    w = engine.tensor([[0.3, -0.1, 0.8]], dtype="float64", requires_grad=True)
+    scores = engine.where(np.array([[True, False, True]]), w, -np.inf)
+    assert explain(engine.sum(engine.softmax(scores) * np.array([1.0, 2.0, -1.0])), wrt=w).check()
 
 
 def test_data_has_the_name_that_it_is_given():

@@ -1,23 +1,17 @@
-r"""Derivations: terms that know how to be printed and how to be computed, and lines of terms that are equal.
-
-A term has a type and a value in float64; LaTeX and `evaluate` are two printers of the same tree. Nothing is computed
-when a term is made, so what a line says can be checked against what it is worth, term by term.
-"""
+"""Derivations: lines of terms that are equal, so that what each says can be checked against what it is worth."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from .. import expr
 from ..dtypes import SEVERAL_ROUNDINGS
-from ..formula import Formula, latex
 from .given import escape
-from .numbers import latex_digits, matrix
-from .typeset import mathml, upright
+from .terms import Term, largest
+from .typeset import mathml
 
 STYLE = (
     '.cr-derivation{font:14px/1.5 system-ui,"Segoe UI",Roboto,sans-serif;color:#1d2228;background:#fbfaf7;'
@@ -28,262 +22,17 @@ STYLE = (
     "font-size:16px;text-align:left;margin:0;width:max-content}"
     '.cr-line mtd[columnalign="left"]{text-align:left}.cr-line mtd[columnalign="right"]{text-align:right}'
 )
-LEAST = 1e-6  # what a line's terms are compared with where they are all but zero
-FLOAT16_NORMAL = 6.1e-5  # below it float16 has fewer digits
-SUM, PRODUCT, ATOM = 1, 2, 3  # how tightly a term binds
+NORMAL = {"float16": 2.0**-14, "bfloat16": 2.0**-126, "float32": 2.0**-126, "float64": 2.0**-1022}  # less: fewer digits
 
 
-class Term:
-    """A mathematical expression."""
+def _distance(a: Any, b: Any) -> float:
+    """The largest difference; none where both are infinite."""
+    if a.shape != b.shape:
+        return np.inf
+    with np.errstate(invalid="ignore"):
+        return float(np.where(a == b, 0.0, np.abs(a - b)).max(initial=0.0))
 
-    binds = ATOM
 
-    def evaluate(self) -> Any:
-        raise NotImplementedError
-
-    def latex(self) -> str:
-        raise NotImplementedError
-
-    def within(self, binds: int) -> str:
-        """In brackets, where what stands around it binds more tightly."""
-        return self.latex() if self.binds >= binds else rf"\left({self.latex()}\right)"
-
-
-@dataclass(frozen=True, eq=False)
-class Symbol(Term):
-    """A letter and what it stands for."""
-
-    name: str
-    value: Any
-
-    def evaluate(self) -> Any:
-        return self.value
-
-    def latex(self) -> str:
-        return self.name
-
-
-@dataclass(frozen=True, eq=False)
-class Numbers(Term):
-    """The value itself."""
-
-    value: Any
-
-    def evaluate(self) -> Any:
-        return self.value
-
-    def latex(self) -> str:
-        return matrix(self.value)
-
-
-class One(Numbers):
-    """∂J/∂J, where every chain begins."""
-
-
-@dataclass(frozen=True, eq=False)
-class Transposed(Term):
-    """A^T"""
-
-    of: Term
-
-    def evaluate(self) -> Any:
-        return self.of.evaluate().T
-
-    def latex(self) -> str:
-        body = self.of.latex()
-        bare = isinstance(self.of, Symbol) and "^" not in body and not body.startswith(r"\frac")
-        return rf"{body}^{{\top}}" if bare else rf"\left({body}\right)^{{\top}}"
-
-
-@dataclass(frozen=True, eq=False)
-class Product(Term):
-    """A B, of matrices"""
-
-    left: Term
-    right: Term
-    binds = PRODUCT
-
-    def evaluate(self) -> Any:
-        return self.left.evaluate() @ self.right.evaluate()
-
-    def latex(self) -> str:
-        return rf"{self.left.within(PRODUCT)} \, {self.right.within(PRODUCT)}"
-
-
-@dataclass(frozen=True, eq=False)
-class Hadamard(Term):
-    """A ⊙ B, element by element; a number multiplies each"""
-
-    left: Term
-    right: Term
-    binds = PRODUCT
-
-    def evaluate(self) -> Any:
-        return self.left.evaluate() * self.right.evaluate()
-
-    def latex(self) -> str:
-        left = self.left.latex() if isinstance(self.left, Hadamard) else self.left.within(ATOM)
-        return rf"{left} \odot {self.right.within(ATOM)}"
-
-
-@dataclass(frozen=True, eq=False)
-class Scaled(Term):
-    """c A, with a number c"""
-
-    factor: float
-    of: Term
-
-    @property
-    def binds(self) -> int:  # type: ignore[override]
-        return SUM if self.factor < 0 else PRODUCT
-
-    def evaluate(self) -> Any:
-        return self.factor * self.of.evaluate()
-
-    def latex(self) -> str:
-        sign = "-" if self.factor == -1 else rf"{latex_digits(self.factor)} \, "
-        return f"{sign}{self.of.within(PRODUCT)}"
-
-
-@dataclass(frozen=True, eq=False)
-class Total(Term):
-    """A + B + ..."""
-
-    terms: tuple[Term, ...]
-    binds = SUM
-
-    def evaluate(self) -> Any:
-        first, *rest = (t.evaluate() for t in self.terms)
-        for value in rest:
-            first = first + value
-        return first
-
-    def latex(self) -> str:
-        return " + ".join(t.within(SUM) for t in self.terms)
-
-
-@dataclass(frozen=True, eq=False)
-class Applied(Term):
-    """A scalar formula of the record, applied to every element"""
-
-    formula: Formula
-    names: Mapping[str, Term]
-
-    @property
-    def binds(self) -> int:  # type: ignore[override]
-        body = self.formula.outs[0]
-        return ATOM if body.name in ("var", "const") or expr.ATOMS[body.name].precedence >= 9 else SUM
-
-    def evaluate(self) -> Any:
-        return self.formula.numpy(np.float64)(*(self.names[n].evaluate() for n in self.formula.inputs))
-
-    def latex(self) -> str:
-        return with_names(self.formula, {n: t.latex() for n, t in self.names.items()}).replace(r" \, ", r" \odot ")
-
-
-@dataclass(frozen=True, eq=False)
-class Spread(Term):
-    """One number for each element: c 1, divided by `divisor`"""
-
-    of: Term
-    shape: tuple[int, ...]
-    divisor: int = 1
-    binds = PRODUCT
-
-    def evaluate(self) -> Any:
-        return np.full(self.shape, float(self.of.evaluate()) / self.divisor)
-
-    def latex(self) -> str:
-        share = "" if self.divisor == 1 else rf"\frac{{1}}{{{self.divisor}}} \, "
-        what = "" if isinstance(self.of, One) else rf"{self.of.within(PRODUCT)} \, "
-        return rf"{share}{what}\mathbf{{1}}"
-
-
-@dataclass(frozen=True, eq=False)
-class Summed(Term):
-    """Over what was repeated when shapes were broadcast. collect: array -> array"""
-
-    of: Term
-    collect: Callable[[Any], Any]
-    over: str
-    binds = PRODUCT
-
-    def evaluate(self) -> Any:
-        return self.collect(self.of.evaluate())
-
-    def latex(self) -> str:
-        return rf"\sum_{{{self.over}}} {self.of.within(PRODUCT)}"
-
-
-@dataclass(frozen=True, eq=False)
-class Indexed(Term):
-    """A sum of products in index notation. compute: the arrays -> the result"""
-
-    text: str
-    compute: Callable[[], Any]
-    binds = SUM
-
-    def evaluate(self) -> Any:
-        return self.compute()
-
-    def latex(self) -> str:
-        return self.text
-
-
-@dataclass(frozen=True, eq=False)
-class Called(Term):
-    """An op by its name, of these inputs"""
-
-    op: str
-    inputs: tuple[str, ...]
-    compute: Callable[[], Any]
-
-    def evaluate(self) -> Any:
-        return self.compute()
-
-    def latex(self) -> str:
-        name = upright(self.op).replace(r"\_", r"\,")
-        return rf"{name}\left({', '.join(self.inputs)}\right)"
-
-
-@dataclass(frozen=True, eq=False)
-class Pulled(Term):
-    """(∂y/∂x)^T ȳ by the op's own vjp"""
-
-    y: str
-    x: str
-    of: Term
-    pull: Callable[[Any], Any]
-    binds = PRODUCT
-
-    def evaluate(self) -> Any:
-        return self.pull(self.of.evaluate())
-
-    def latex(self) -> str:
-        of = "" if isinstance(self.of, One) else f" {self.of.within(PRODUCT)}"
-        return rf"\left({partial(self.y, self.x)}\right)^{{\top}}{of}"
-
-
-@dataclass(frozen=True, eq=False)
-class Chain(Term):
-    """∂J/∂v ∂v/∂u ... ∂t/∂x: the product of Jacobian matrices, one a step; the result takes x's shape"""
-
-    names: tuple[str, ...]  # J, v, u, ..., x
-    jacobians: Callable[[], Sequence[Any]]
-    shape: Callable[[Any], Any]
-    binds = PRODUCT
-
-    def evaluate(self) -> Any:
-        row = np.ones((1, 1))
-        for matrix_ in self.jacobians():
-            row = row @ matrix_
-        return self.shape(row)
-
-    def latex(self) -> str:
-        return r" \, ".join(partial(y, x) for y, x in zip(self.names, self.names[1:], strict=False))
-
-
-# ------------------------------------------------------------------------------------------------ lines
 @dataclass
 class Line:
     """left = terms[0] = terms[1] = ...; if left is empty, the first term stands there."""
@@ -291,16 +40,14 @@ class Line:
     note: str
     terms: list[Term]
 
-    def errors(self, least: float = LEAST) -> list[float]:
-        """How far each term is from the one before it, relative to the largest element (`least` at least). Terms whose
-        value the tape did not keep are left out.
+    def errors(self, least: float = NORMAL["float64"]) -> list[float]:
+        """How far each term is from the one before it, relative to the largest sum of magnitudes in the line: of what
+        cancels, a rounding error is left. `least`: what they are compared with at least. Terms whose value the tape
+        did not keep are left out.
         """
-        values = [np.asarray(x, np.float64) for t in self.terms if (x := t.evaluate()) is not None]
-        scale = max([float(np.abs(v).max(initial=0.0)) for v in values] + [least])
-        return [
-            float(np.abs(a - b).max(initial=0.0)) / scale if a.shape == b.shape else np.inf
-            for a, b in zip(values, values[1:], strict=False)
-        ]
+        known = [(t, np.asarray(x, np.float64)) for t in self.terms if (x := t.evaluate()) is not None]
+        scale = max([largest(t.scale()) for t, _ in known] + [least])
+        return [_distance(a, b) / scale for (_, a), (_, b) in pairwise(known)]
 
     def latex(self) -> str:
         first, *rest = self.terms
@@ -341,8 +88,7 @@ class Derivation:
         """Does each term come to the same as the one before it? By default as nearly as the graph's dtype can say."""
         if tolerance is None:
             tolerance = SEVERAL_ROUNDINGS[self.dtype]
-        least = FLOAT16_NORMAL if self.dtype == "float16" else LEAST
-        return all(error <= tolerance for line in self.lines for error in line.errors(least))
+        return all(error <= tolerance for line in self.lines for error in line.errors(NORMAL[self.dtype]))
 
     def _repr_html_(self) -> str:
         out = [f"<style>{STYLE}</style><b>{escape(self.title)}</b>"]
@@ -362,25 +108,6 @@ class Derivation:
 
 
 # ------------------------------------------------------------------------------------------------ words
-def partial(y: str, x: str) -> str:
-    return rf"\frac{{\partial {y}}}{{\partial {x}}}"
-
-
-def with_names(formula: Formula, names: Mapping[str, str]) -> str:
-    """The formula's LaTeX with other names for its inputs, by way of letters that stand nowhere else."""
-    marks = {name: chr(0xE000 + k) for k, name in enumerate(sorted(names))}
-
-    def marked(kind: str, args: tuple[Any, ...]) -> Any:
-        return expr.var(marks[args[0]]) if kind == "var" and args[0] in marks else None
-
-    (out,) = expr.rewrite(formula.outs, marked)
-    text = latex(out)
-    for name, mark in marks.items():
-        text = text.replace(rf"{mark}^", rf"{{{mark}}}^") if "^" in names[name] else text
-        text = text.replace(mark, names[name])
-    return text
-
-
 def _words(text: str) -> str:
     """Text as LaTeX shows it: what would be a command is a letter."""
     special = {"\\": r"\backslash ", "{": r"\{", "}": r"\}", "$": r"\$", "%": r"\%", "&": r"\&", "#": r"\#",

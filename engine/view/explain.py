@@ -25,14 +25,17 @@ from ..op import ElementwiseOp
 from ..shapes import prod
 from ..tensor import Tensor
 from .contraction import COTANGENT, Contraction, forward
-from .derivation import (
+from .derivation import Derivation, Line
+from .given import named
+from .graph import Edge, Graph, Vertex, input_values
+from .notation import Notation
+from .numbers import plain
+from .terms import (
     Applied,
     Called,
     Chain,
-    Derivation,
     Hadamard,
     Indexed,
-    Line,
     Numbers,
     One,
     Product,
@@ -46,10 +49,6 @@ from .derivation import (
     Transposed,
     partial,
 )
-from .given import named
-from .graph import Edge, Graph, Vertex, input_values
-from .notation import Notation
-from .numbers import plain
 from .vjps import averaged, contraction_of
 
 PATHS = 3  # the chain is written out along so many ways from J to w, of more only the recursion
@@ -94,6 +93,7 @@ class _Writer:
         self.graph, self.goal, self.notation = graph, goal, notation
         self.name = notation.name
         self.closed: dict[Vertex, Term] = {}  # of each vertex done, its cotangent in terms of the one before it
+        self.scales: dict[Vertex, Any] = {}  # of each step of a fused op
         self.on_path = self._between()
 
     def write(self, called: str) -> Derivation:
@@ -124,7 +124,15 @@ class _Writer:
     # -------------------------------------------------------------------------------------------- letters
     def symbol(self, v: Vertex) -> Symbol:
         """The value of a vertex."""
-        return Symbol(self.name[v], self.notation.shown(v.value))
+        made = (lambda: self._scale(v)) if v.composed else None
+        return Symbol(self.name[v], self.notation.shown(v.value), made)
+
+    def _scale(self, v: Vertex) -> Any:
+        """Of a step of a fused op, which its kernel may have rounded otherwise."""
+        for u in self.graph.vertices[: v.number + 1]:  # oldest first, so that none waits for another
+            if u.composed and u not in self.scales and u.value is not None:
+                self.scales[u] = (self._made_of(u) or self._called(u)).scale()  # type: ignore[union-attr]
+        return self.scales[v]
 
     def bar(self, v: Vertex) -> Symbol:
         """∂J/∂v, of a layer's input δ."""
@@ -150,15 +158,21 @@ class _Writer:
             operands = tuple(names.get(k, r"\cdot") for k in range(len(v.node.inputs)))  # type: ignore[union-attr]
             return Called(op.name, operands, lambda: self.notation.shown(v.value))
 
-        def compute() -> Any:
+        def run(*given: Any) -> Any:
             with no_grad():
-                return self.notation.shown(op(*map(_tensor, values), **v.node.params).data)  # type: ignore[union-attr]
+                return self.notation.shown(op(*map(_tensor, given), **v.node.params).data)  # type: ignore[union-attr]
 
         kind, inputs = averaged(op), tuple(self.name[e.source] for e in v.inputs)
         if kind and v.shape == ():
-            share = rf"\frac{{1}}{{{prod(v.inputs[0].source.shape)}}} " if kind == "mean" else ""
-            return Indexed(rf"{share}\sum_{{i}} {{{inputs[0]}}}_{{i}}", compute)
-        return Called(op.name, inputs, compute)
+            x = v.inputs[0].source
+            share = rf"\frac{{1}}{{{prod(x.shape)}}} " if kind == "mean" else ""
+            return Indexed(
+                rf"{share}\sum_{{i}} {{{inputs[0]}}}_{{i}}",
+                (self.symbol(x),),
+                lambda a: run(self.notation.stored(a, x.shape).astype(x.dtype)),
+            )
+        known = tuple(self.symbol(e.source) for e in v.inputs if e.source.value is not None)
+        return Called(op.name, inputs, lambda: run(*values), known)
 
     def _made_of(self, v: Vertex) -> Term | None:
         op: Any = v.node.op  # type: ignore[union-attr]
@@ -215,13 +229,15 @@ class _Writer:
             keep = self.notation.columns
             return Summed(terms[c.factors[0].array], lambda a: a.sum(axis, keepdims=keep), "i")  # type: ignore[arg-type]
         shapes = {n: s.shape for n, s in sources.items()} | {COTANGENT: v.shape}
-        letters = {n: t.latex() for n, t in terms.items() if t is not None}
+        factors = {n: t for n, t in terms.items() if t is not None}
+        letters = {n: t.latex() for n, t in factors.items()}
 
-        def compute() -> Any:
-            arrays = {n: self.notation.stored(t.evaluate(), shapes[n]) for n, t in terms.items() if t is not None}
+        def compute(*values: Any) -> Any:
+            arrays = {n: self.notation.stored(a, shapes[n]) for n, a in zip(factors, values, strict=True)}
             return self.notation.shown(c.evaluate(arrays))
 
-        return Indexed(c.latex({n: rf"\left({t}\right)" if "^" in t else t for n, t in letters.items()}), compute)
+        text = c.latex({n: rf"\left({t}\right)" if "^" in t else t for n, t in letters.items()})
+        return Indexed(text, tuple(factors.values()), compute)
 
     # -------------------------------------------------------------------------------------------- the chain
     def _paths(self) -> list[list[Edge]]:
@@ -253,7 +269,10 @@ class _Writer:
     def _along(self, way: Sequence[Edge]) -> Chain:
         names = (self.name[way[0].target], *(self.name[e.source] for e in way))
         shape = self.goal.shape
-        return Chain(names, lambda: [jacobian(e) for e in way], lambda row: self.notation.shown(row.reshape(shape)))
+        composed = tuple(e.target.composed for e in way)
+        return Chain(
+            names, composed, lambda: [jacobian(e) for e in way], lambda row: self.notation.shown(row.reshape(shape))
+        )
 
     # -------------------------------------------------------------------------------------------- backward
     def _backward(self, v: Vertex) -> Line:
@@ -286,7 +305,7 @@ class _Writer:
             sources = {op.inputs[e.slot]: e.source for e in v.inputs}
             if all(sources[f.array].value is not None for f in found.factors if f.array != COTANGENT):
                 return self._contracted(found, sources, v, g)
-        return Pulled(self.name[v], self.name[source], g, lambda a: self._pull(edge, a))
+        return Pulled(self.name[v], self.name[source], g, lambda a: self._pull(edge, a), v.composed)
 
     def _pull(self, edge: Edge, bar: Any) -> Any:
         return self.notation.shown(pull(edge, self.notation.stored(bar, edge.target.shape)))

@@ -47,6 +47,7 @@ class Vertex:
     scope: str = ""
     value: Array | None = None
     gradient: Array | None = None
+    composed: bool = False  # is it a step of a fused op?
     inputs: list[Edge] = field(default_factory=list)
     uses: list[Edge] = field(default_factory=list)
 
@@ -206,6 +207,7 @@ class Graph:
                 continue
             u.time = v.time - 0.4 + 0.3 * u.number / len(inner)
             u.scope = v.scope
+            u.composed = u.kind == "op"
             self.vertices.append(u)
         for u in inner.vertices:
             for edge in u.inputs:
