@@ -19,6 +19,7 @@ from engine.view.derivation import Line
 from engine.view.notation import word
 from engine.view.terms import Numbers, Product, Symbol
 from engine.view.typeset import simple_lines
+from models.bert import BertForSequenceClassification
 
 ACTIVATIONS = [engine.sigmoid, engine.tanh, engine.softplus, engine.gelu, engine.relu, engine.elu, lambda z: z * z]
 
@@ -240,6 +241,24 @@ def test_what_is_left_of_a_sum_that_cancels_is_compared_with_the_sum():
     line = Line("", [Numbers(a.sum(keepdims=True)), Product(Numbers(a), Numbers(np.ones((3, 1))))])
     line.terms.append(Numbers(np.full((1, 1), 1e-3)))
     assert 1e-4 < max(line.errors()) < 1e-3  # of 6, not of nothing: and far more than a rounding
+
+
+def test_each_line_of_a_small_bert_is_right():
+    model = BertForSequenceClassification(
+        {"vocab_size": 30, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
+         "max_position_embeddings": 16, "type_vocab_size": 2}
+    )  # fmt: skip
+    ids = np.random.default_rng(0).integers(0, 30, (2, 8))
+    loss = model(input_ids=ids, labels=np.array([0, 1])).loss
+    weights = {p.path: p for p in model.parameters()}
+    for path in ("embeddings.word.embeddings", "encoder.0.attention.key.bias", "encoder.1.attention.value.kernel"):
+        derivation = explain(loss, wrt=weights[path])
+        assert derivation.check(), path
+        line = derivation.lines[-1]
+        scale = max(np.max(t.scale()) for t in line.terms)
+        assert scale < 100 * np.abs(derivation.value).max() or path.endswith("key.bias")  # whose gradient is zero
+        line.terms.append(Numbers(line.terms[-1].evaluate() + 1e-3 * scale))
+        assert not derivation.check(), path
 
 
 @pytest.mark.parametrize("size", [1e-12, 1e-30])
