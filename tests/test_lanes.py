@@ -348,10 +348,11 @@ def test_in_place():
 
 
 # ------------------------------------------------------------------------------------------------ threads
-def test_the_same_bits_on_any_number_of_threads():
+@pytest.mark.parametrize("n", [5 * lane_ufunc.CHUNK + 11, 12 * lane_ufunc.CHUNK + 11, 9 * lane_ufunc.LARGE_CHUNK + 11])
+def test_the_same_bits_on_any_number_of_threads(n):
     from engine.kernels.cpu import threads
 
-    x = np.random.default_rng(0).standard_normal(5 * lane_ufunc.CHUNK + 11).astype(np.float32)
+    x = np.random.default_rng(0).standard_normal(n).astype(np.float32)
     kernel = Elementwise(OPS["gelu"].forward)
     before = threads.get_num_threads()
     results = []

@@ -9,7 +9,7 @@ from typing import Any
 from llvmlite import ir
 
 from .lane_ir import I8, I32, I64, load, store
-from .lane_ufunc import CHUNK
+from .lane_ufunc import CHUNK, LARGE_CHUNK
 
 CONTROL = platform.machine() in ("x86_64", "AMD64")  # is there a floating-point control register that we know?
 FLUSH = 0x8040  # in it: results and operands below the smallest normal number count as 0
@@ -28,7 +28,7 @@ def loops(module: ir.Module) -> None:
     loop = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * 4), "lane_loop")
     b = ir.IRBuilder(loop.append_basic_block("entry"))
     args, dimensions, steps, data = loop.args
-    job_address = b.ptrtoint(b.alloca(ir.ArrayType(I64, 6)), I64)
+    job_address = b.ptrtoint(b.alloca(ir.ArrayType(I64, 7)), I64)
     n = load(b, dimensions, I64)
     span_address, team, flush, parallel_from = (load(b, b.add(data, I64(8 * k)), I64) for k in range(4))
     lead, board, workers = (load(b, b.add(team, I64(8 * k)), I64) for k in range(3))
@@ -36,7 +36,7 @@ def loops(module: ir.Module) -> None:
     long = b.icmp_signed(">=", n, parallel_from)
     with b.if_else(b.and_(long, b.icmp_signed(">", workers, I64(0)))) as (shared, alone):
         with shared:
-            for k, word in enumerate((span_address, args, steps, n, I64(0), flush)):
+            for k, word in enumerate((span_address, args, steps, n, I64(0), flush, _chunk(b, n))):
                 store(b, word, b.add(job_address, I64(8 * k)))
             call(b, lead, [board, b.ptrtoint(share, I64), job_address, workers])
         with alone:
@@ -45,18 +45,27 @@ def loops(module: ir.Module) -> None:
     b.ret_void()
 
 
+def _chunk(b: ir.IRBuilder, n: Any) -> Any:
+    """Of n elements, how many a core takes at a time: an eighth, so that a late core finds some left; whole KiB, not so
+    few that the reads ahead of the processor start anew all the time, nor more than the second cache holds.
+    """
+    eighth = b.and_(b.lshr(n, I64(3)), I64(-1024))
+    least = b.select(b.icmp_signed("<", eighth, I64(CHUNK)), I64(CHUNK), eighth)
+    return b.select(b.icmp_signed(">", least, I64(LARGE_CHUNK)), I64(LARGE_CHUNK), least)
+
+
 def _write_share(b: ir.IRBuilder, job: Any) -> None:
     """What each thread of the team does: take the next chunk until none is left."""
-    span_address, args, steps, n, _, flush = (load(b, b.add(job, I64(8 * k)), I64) for k in range(6))
+    span_address, args, steps, n, _, flush, chunk = (load(b, b.add(job, I64(8 * k)), I64) for k in range(7))
     state = enter(b, flush)
     take, work, end = (b.append_basic_block(s) for s in ("take", "work", "end"))
     b.branch(take)
     b.position_at_end(take)
-    start = b.atomic_rmw("add", b.inttoptr(b.add(job, I64(32)), I64.as_pointer()), I64(CHUNK), "monotonic")
+    start = b.atomic_rmw("add", b.inttoptr(b.add(job, I64(32)), I64.as_pointer()), chunk, "monotonic")
     b.cbranch(b.icmp_signed("<", start, n), work, end)
     b.position_at_end(work)
     rest = b.sub(n, start)
-    call(b, span_address, [args, steps, start, b.select(b.icmp_signed("<", rest, I64(CHUNK)), rest, I64(CHUNK))])
+    call(b, span_address, [args, steps, start, b.select(b.icmp_signed("<", rest, chunk), rest, chunk)])
     b.branch(take)
     b.position_at_end(end)
     leave(b, state)

@@ -17,7 +17,7 @@ import numpy as np
 BOOL, FLOAT = 0, 11  # NPY_BOOL, NPY_FLOAT
 FROM_FUNCTION = 1  # place of PyUFunc_FromFuncAndData in NumPy's table of ufunc functions
 
-CHUNK = 1 << 14  # elements that a core takes at a time
+CHUNK, LARGE_CHUNK = 1 << 14, 1 << 16  # elements that a core takes at a time, at least and at most
 PARALLEL_FROM = 1 << 15  # elements: fewer are never shared, as waking another core takes longer
 PARALLEL_WORK = 1 << 21  # elements times instructions: 40 us of one core, the price of waking another
 
