@@ -89,7 +89,7 @@ REASONS: dict[str, str] = {
     "global_max_pool2d": "a maximum over two axes by the general reduction, whose derivative shares ties",
     **dict.fromkeys(
         (f"conv2d {way} 32x32x32x64, 3x3x1x64 padding=same groups=64" for way in ("forward", "backward")),
-        "one channel a group: the kernel is called for each group, its lanes nearly empty; no depthwise kernel yet",
+        "each tap reads and writes the row of results again; PyTorch keeps some of it in registers",
     ),
     "conv2d_bias": "one input channel: 9 products a number, less than the memory it takes to write it",
 }  # fmt: skip

@@ -3,7 +3,7 @@
 | program | data | network | a step is |
 | --- | --- | --- | --- |
 | imdb-lstm | reviews, their last 400 words | listing L3: two LSTMs | `fit`'s |
-| imdb-rnn | the same | one SimpleRNN | `fit`'s |
+| imdb-rnn | their last 200 words | one SimpleRNN | `fit`'s |
 | imdb-transformer | reviews, their first 400 words | one transformer block | `fit`'s |
 | sst2-bert | phrases in subwords | MiniLM, pretrained; listing L4 | `fit`'s |
 | shakespeare-gpt | 64 characters of plays | GPT-2, small, from nothing | written out below |
@@ -280,7 +280,7 @@ class Program:
 
 PROGRAMS = {
     "imdb-lstm": Program(lambda asked: reviews(asked, 10_000, 400, "pre"), 2, 64),
-    "imdb-rnn": Program(lambda asked: reviews(asked, 10_000, 400, "pre"), 2, 64),
+    "imdb-rnn": Program(lambda asked: reviews(asked, 10_000, 200, "pre"), 2, 64),
     "imdb-transformer": Program(lambda asked: reviews(asked, 20_000, 400, "post"), 2, 64),
     "sst2-bert": Program(phrases, 3, 32),
     "mr-bert": Program(lambda asked: phrases(asked, mr), 3, 32),
