@@ -20,7 +20,10 @@ from layers.spec import words
 
 @dataclass(frozen=True)
 class Row:
-    """One layer. parameters, flops (of a sample, forward), bytes (parameters and one result): None if unknown."""
+    """One layer. parameters, flops (of a sample, forward), bytes (parameters and one result): None if unknown.
+
+    Where the model takes samples of any length, flops and bytes are of one step.
+    """
 
     path: str
     name: str
@@ -93,21 +96,19 @@ BARS = ("#f0c7a5", "#b5cfe8", "#d3c5e6")
 def _bar(n: int | None, most: int, colour: str) -> str:
     share = 100 * (n or 0) / most
     background = f"linear-gradient(to left,{colour} {share:.0f}%,transparent {share:.0f}%)"
-    return (
-        f'<td style="text-align:right;background:{background}">'
-        f"{'?' if n is None else f'{n:,}'}</td>"
-    )
+    return f'<td style="text-align:right;background:{background}">{"?" if n is None else f"{n:,}"}</td>'
 
 
 # ------------------------------------------------------------------------------------------------ what is in it
 def rows(model: Any) -> list[Row]:
     """One for each layer of the model; None where something is not known, because it is not built."""
-    shapes, costs = output_shapes(model), measured(model)
+    costs = measured(model)
+    shapes = seen_shapes(costs, measured(model, 2)) | output_shapes(model)
     out = []
     for path, layer in model.parts():
         if layer in model.layers:
             built = all(p.built for p in layer.weights) and layer.built
-            flops, activations = costs.get(id(layer), (None, None))
+            cost = costs.get(id(layer))
             held = sum(p.size * p.dtype.itemsize for p in layer.weights if p.built)
             out.append(
                 Row(
@@ -116,8 +117,8 @@ def rows(model: Any) -> list[Row]:
                     type(layer).__name__,
                     shapes.get(id(layer)) or "?",
                     layer.count_params() if built else None,
-                    flops,
-                    None if activations is None else held + activations,
+                    None if cost is None else cost.flops,
+                    None if cost is None else held + cost.bytes,
                 )
             )
     return out
@@ -131,22 +132,44 @@ def output_shapes(model: Any) -> dict[int, str]:
     return {id(layer): words(shape) for layer, shape in zip(model.layers, known, strict=False)}
 
 
-def measured(model: Any) -> dict[int, tuple[int, int]]:
-    """(FLOPs, bytes of the result) by id of the layer, of one sample of zeros; nothing where it can't be run."""
-    if not model.input_shapes or not all(p.built for p in model.weights):
-        return {}
-    samples = [np.zeros([n or 1 for n in shape], model.dtype) for shape in model.input_shapes]
-    found: dict[int, tuple[int, int]] = {}
-    try:
-        with no_grad(), training_mode(False), trace() as t, _watched(model, t, found):
-            model(samples if len(samples) > 1 else samples[0])
-    except ChainRuleError:  # zeros are no input of this model
-        return {}
+def seen_shapes(costs: dict[int, Cost], longer: dict[int, Cost]) -> dict[int, str]:
+    """By id of the layer, what its results had for shapes; an axis that grew with the input's length is None."""
+    found = {}
+    for layer, cost in costs.items():
+        pairs = zip(cost.shapes, longer[layer].shapes if layer in longer else cost.shapes, strict=True)
+        axes = [[n if n == m else None for n, m in zip(a[1:], b[1:], strict=True)] for a, b in pairs]
+        found[layer] = ", ".join(words((None, *rest)) for rest in axes)
     return found
 
 
+@dataclass
+class Cost:
+    """What one layer's calls come to: FLOPs, bytes of the results, shapes of the last."""
+
+    flops: int
+    bytes: int
+    shapes: list[tuple[int, ...]]
+
+
+def measured(model: Any, length: int = 1) -> dict[int, Cost]:
+    """By id of the layer, of one sample of zeros, `length` long where any length will do; nothing where none can be."""
+    if not model.input_shapes or not all(p.built for p in model.weights):
+        return {}
+    for dtype in (model.dtype, np.int64):  # tokens are whole numbers
+        shapes = [(1, *(length if n is None else n for n in shape[1:])) for shape in model.input_shapes]
+        samples = [np.zeros(shape, dtype) for shape in shapes]
+        found: dict[int, Cost] = {}
+        try:
+            with no_grad(), training_mode(False), trace() as t, _watched(model, t, found):
+                model(samples if len(samples) > 1 else samples[0])
+            return found
+        except ChainRuleError:  # zeros of this kind are no input of this model
+            continue
+    return {}
+
+
 @contextmanager
-def _watched(model: Any, t: Trace, found: dict[int, tuple[int, int]]) -> Iterator[None]:
+def _watched(model: Any, t: Trace, found: dict[int, Cost]) -> Iterator[None]:
     """Note what each layer's call adds to the trace."""
 
     def noting(layer: Any, call: Any) -> Any:
@@ -154,8 +177,9 @@ def _watched(model: Any, t: Trace, found: dict[int, tuple[int, int]]) -> Iterato
             before = len(t.events)
             y = call(*inputs, **options)
             work = sum(e.flops for e in t.leaves(before))
-            flops, size = found.get(id(layer), (0, 0))
-            found[id(layer)] = flops + work, size + sum(a.data.nbytes for a in _tensors(y))
+            results, before_it = _tensors(y), found.get(id(layer), Cost(0, 0, []))
+            size = sum(a.data.nbytes for a in results)
+            found[id(layer)] = Cost(before_it.flops + work, before_it.bytes + size, [a.shape for a in results])
             return y
 
         return run

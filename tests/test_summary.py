@@ -7,6 +7,7 @@ import numpy as np
 from engine.view import view
 from layers import LSTM, Activation, Conv2D, Dense, Flatten, Input, LayerNormalization
 from models import Model, Sequential
+from models.bert import BertConfig, BertForSequenceClassification
 from models.summary import rows
 
 
@@ -49,3 +50,14 @@ def test_a_layer_that_is_used_twice_and_a_name_with_brackets_are_counted_too(cap
     for _ in range(2):
         model.summary()
     assert "[/red]<b>" in capsys.readouterr().out and not any("call" in vars(layer) for layer in model.layers)
+
+
+def test_a_model_of_its_own_making_shows_what_its_layers_gave():
+    """No list of layers says what follows what: shapes are those that a call gave, with None where the length shows."""
+    sizes = {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = BertForSequenceClassification(BertConfig(**sizes, intermediate_size=12))
+    model.build()
+    shapes = {row.path: row.shape for row in rows(model)}
+    assert shapes["embeddings"] == shapes["encoder.0"] == "(None, None, 8)"
+    assert shapes["pooler"] == "(None, 8)" and shapes["classifier"] == "(None, 2)"
+    assert all(row.flops is not None and row.bytes > 0 for row in rows(model))
