@@ -19,12 +19,12 @@ step and the learning rate go on (`engine/replay.py`). On the CPU there is nothi
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from . import replay
+from . import changes, replay
 from .backends import Backend, current_device, get_backend, move
 from .backends.protocol import Graph
 from .errors import ArgumentError, DeviceError, DTypeError, ShapeError
@@ -38,6 +38,7 @@ class Captured:
         functools.update_wrapper(self, step)
         self._step, self._warmup, self._device = step, warmup, device
         self._graph: Graph | None = None
+        self._recorded_on = ""
         self._recording: replay.Recording | None = None
         self._inputs: list[Any] = []
         self._names: list[str] = []
@@ -45,7 +46,8 @@ class Captured:
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         names = [*map(str, range(len(args))), *named]
-        backend = get_backend(self._device or _device_of([*args, *named.values()]))
+        where = self._recorded_on or self._device or _device_of([*args, *named.values()])
+        backend = get_backend(where)
         given = [_placed(a, backend) for a in (*args, *named.values())]
         if replay.current() is not None:
             raise DeviceError("capture: a captured step is called in another; call the plain function there")
@@ -66,8 +68,8 @@ class Captured:
         recording = replay.Recording(backend)
         with recording.active(), graph.record():
             rest = dict(zip(names[positional:], self._inputs[positional:], strict=True))
-            self._outputs = _plain(self._step(*self._inputs[:positional], **rest))
-        self._graph, self._recording = graph, recording
+            self._outputs = _plain(self._step(*self._inputs[:positional], **rest), self._inputs)
+        self._graph, self._recording, self._recorded_on = graph, recording, backend.name
         recording.send()
 
     def _fill(self, names: list[str], given: list[Any]) -> None:
@@ -101,7 +103,8 @@ def capture(step: Callable[..., Any] | None = None, *, warmup: int = 2, device: 
 
     Raises ArgumentError, ShapeError, DTypeError where a call differs from the recorded one; DeviceError where the step
     does what can't be repeated: it reads values back, makes tensors of host data, draws random numbers on the host,
-    carries a recurrent layer's states along; GradientError where gradients add up from step to step.
+    carries a recurrent layer's states along; GradientError where gradients add up from step to step: call `zero_grad()`
+    in the step, or before each call.
     The words are PyTorch's (`torch.cuda.graph`, `make_graphed_callables`); a CUDA graph is recorded by CuPy.
     """
     if warmup < 1:
@@ -149,16 +152,19 @@ def _fits(name: str, old: Any, new: Any) -> None:
         raise DTypeError(f"capture: argument {name} was recorded as {old.dtype}, now it is {new.dtype}; {remedy}")
 
 
-def _plain(result: Any) -> Any:
-    """The step's results without their history."""
+def _plain(result: Any, inputs: Sequence[Any] = ()) -> Any:
+    """The step's results without their history. Those that lie in the inputs' memory are copied: given back as
+    arguments of the next call, they would be written over before they are read."""
     if result is None:
         return None
     if isinstance(result, Tensor):
-        return result.detach()
+        result = result.detach()
+        aliases = any(changes.overlap(result.data, x.data) for x in inputs if isinstance(x, Tensor))
+        return result.clone() if aliases else result
     if isinstance(result, (tuple, list)):
-        return type(result)(map(_plain, result))
+        return type(result)(_plain(value, inputs) for value in result)
     if isinstance(result, dict):
-        return {key: _plain(value) for key, value in result.items()}
+        return {key: _plain(value, inputs) for key, value in result.items()}
     raise ArgumentError(
         f"capture: the step returns a {type(result).__name__}, which a replay can't make anew; return tensors"
     )

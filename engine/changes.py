@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 MOST_MARKS = 1 << 16  # then the older half is forgotten
@@ -21,15 +22,17 @@ tick = itertools.count().__next__  # the time: it counts nodes and changes
 
 last = -1  # when something was changed for the last time
 _marks: dict[tuple[int, int], int] = {}  # (first address, address behind the last) -> time; the latest at the end
-_notes: list[Any] | None = None  # where what is marked is written down, while a step is recorded
+# where what is marked is written down, while this thread records a step
+_notes: ContextVar[list[Any] | None] = ContextVar("chainrule_notes", default=None)
 
 
 def mark(array: Any) -> None:
     """This memory is being written to."""
     global last
     last = tick()
-    if _notes is not None:
-        _notes.append(array)
+    notes = _notes.get()
+    if notes is not None:
+        notes.append(array)
     place = _extent(array)
     _marks.pop(place, None)
     _marks[place] = last
@@ -41,12 +44,11 @@ def mark(array: Any) -> None:
 @contextmanager
 def noted(notes: list[Any]) -> Iterator[None]:
     """Inside, whatever is marked is appended to `notes`: a replay of the same work marks it again."""
-    global _notes
-    before, _notes = _notes, notes
+    token = _notes.set(notes)
     try:
         yield
     finally:
-        _notes = before
+        _notes.reset(token)
 
 
 def changed(array: Any, since: int) -> bool:
@@ -63,6 +65,12 @@ def changed(array: Any, since: int) -> bool:
         return False
     except RuntimeError:  # another thread marked something meanwhile
         return changed(array, since)
+
+
+def overlap(a: Any, b: Any) -> bool:
+    """May two arrays share memory?"""
+    (low, high), (start, end) = _extent(a), _extent(b)
+    return start < high and low < end
 
 
 def _extent(array: Any) -> tuple[int, int]:

@@ -14,7 +14,7 @@ What can't be done anew is refused, by `refuse`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -50,7 +50,9 @@ class Recording:
         self._backend = backend
         self._doings: list[Callable[[], None]] = []
         self._changed: list[Array] = []
-        self._gradients: set[int] = set()  # ids of the leaves that got theirs in this step
+        self._leaves: dict[int, Any] = {}  # those that got their gradient in this step, by id
+        self._left: list[tuple[Any, Any]] = []  # they, and the gradients that the step leaves them
+        self._cleared: set[int] = set()  # ids of the leaves whose gradients the step itself forgets
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -59,11 +61,22 @@ class Recording:
         try:
             with changes.noted(self._changed):
                 yield
+            self._left = [(leaf, leaf.grad) for leaf in self._leaves.values()]
+        except BaseException:
+            for leaf in self._leaves.values():
+                leaf.grad = None  # what was to compute it has not run
+            raise
         finally:
             _current.reset(token)
 
     def again(self) -> None:
         """The host's part of one more step."""
+        for leaf, _ in self._left:
+            if leaf.grad is not None and id(leaf) not in self._cleared:
+                raise GradientError(
+                    f"capture: there is a gradient (shape {leaf.shape}) from before, and a replay writes over it, "
+                    "where backward would add; call optimizer.zero_grad() in the step, or before each call"
+                )
         token = _current.set(self)
         try:
             for do in self._doings:
@@ -72,6 +85,8 @@ class Recording:
             _current.reset(token)
         for array in self._changed:
             changes.mark(array)
+        for leaf, gradient in self._left:
+            leaf.grad = gradient
         self.send()
 
     def send(self) -> None:
@@ -93,12 +108,16 @@ class Recording:
 
     def gradient(self, leaf: Any) -> None:
         """A leaf gets a gradient; one from before the recording would be added to as it was then, in each replay."""
-        if leaf.grad is not None and id(leaf) not in self._gradients:
+        if leaf.grad is not None and id(leaf) not in self._leaves:
             raise GradientError(
                 f"capture: backward adds to a gradient (shape {leaf.shape}) that is there from before the step; "
                 "begin the step with optimizer.zero_grad()"
             )
-        self._gradients.add(id(leaf))
+        self._leaves[id(leaf)] = leaf
+
+    def cleared(self, leaves: Iterable[Any]) -> None:
+        """The step forgets these gradients."""
+        self._cleared.update(map(id, leaves))
 
 
 def current() -> Recording | None:
@@ -143,6 +162,13 @@ def each(do: Callable[[], None]) -> None:
     recording = _current.get()
     if recording is not None:
         recording.each(do)
+
+
+def cleared(leaves: Iterable[Any]) -> None:
+    """The gradients of these are forgotten here, in a recording in each replay."""
+    recording = _current.get()
+    if recording is not None:
+        recording.cleared(leaves)
 
 
 def refuse(what: str, remedy: str) -> None:

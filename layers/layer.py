@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from engine import config
+from engine import config, replay
 from engine.backends import current_device, get_backend, move
 from engine.dtypes import canonical, default_dtype
 from engine.errors import ArgumentError, ChainRuleError
@@ -314,6 +314,7 @@ class Layer(config.Configurable, family="layer"):
     def zero_grad(self) -> None:
         for p in self.parameters():
             p.grad = None
+        replay.cleared(self.parameters())
 
     @property
     def device(self) -> str:

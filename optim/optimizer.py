@@ -178,6 +178,7 @@ class Optimizer(config.Configurable, family="optimizer"):
         """Forget the gradients (`.grad` becomes None)."""
         for p in self.params:
             p.grad = None
+        replay.cleared(self.params)
 
     def _clip(self) -> Callable[[Array], Array] | None:
         """What is done to each gradient before the update."""

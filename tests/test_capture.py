@@ -6,6 +6,8 @@ stay what they were when it was recorded, as on a GPU.
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ import engine
 import layers
 import models
 import optim
-from engine import backends, ops
+from engine import backends, changes, ops
 from engine.parameter import training_mode
 from tests.gpu.strict import Strict
 
@@ -208,6 +210,62 @@ def test_a_wrong_index_in_a_replay_is_raised_by_the_next_read():
     np.testing.assert_array_equal(run(np.array([3, 0])).numpy(), table.numpy()[[3, 0]])
 
 
+def test_results_may_be_the_next_calls_arguments():
+    def step(a, b):
+        return a + b, a
+
+    run, found = engine.capture(step, warmup=1), []
+    a, b = engine.ones(1), engine.ones(1)
+    for _ in range(6):
+        a, b = run(a, b)
+        found.append(a.item())
+    assert found == [2, 3, 5, 8, 13, 21]
+
+
+def test_arrays_go_where_the_step_was_recorded_whatever_device_is_current():
+    run = captured(lambda x: 2 * x, drawn(3))
+    with engine.device("cpu"):
+        np.testing.assert_array_equal(run(drawn(3, seed=1)).numpy(), 2 * drawn(3, seed=1))
+
+
+def test_gradients_may_be_cleared_and_used_outside_of_the_step():
+    w = engine.tensor([1.0, 2.0], requires_grad=True)
+
+    def step(x):
+        (w * x).sum().backward()
+
+    run = engine.capture(step, warmup=1)
+    for i in range(4):
+        w.grad = None
+        run(drawn(2, seed=i))
+        np.testing.assert_array_equal(w.grad.numpy(), drawn(2, seed=i))
+    with pytest.raises(engine.GradientError, match=r"capture: there is a gradient \(shape \(2,\)\).*zero_grad"):
+        run(drawn(2))
+
+
+def test_a_layer_may_clear_the_gradients_in_the_step():
+    layer = layers.Dense(1, use_bias=False)
+    layer.build((None, 3))
+
+    def step(x):
+        layer.zero_grad()
+        layer(x).sum().backward()
+
+    run = captured(step, drawn(1, 3))
+    for i in range(3):
+        run(drawn(1, 3, seed=i))
+        np.testing.assert_allclose(layer.kernel.grad.numpy()[:, 0], drawn(1, 3, seed=i)[0], rtol=1e-6)
+
+
+def test_what_another_thread_changes_is_no_part_of_the_step():
+    other = engine.zeros(2)
+    thread = threading.Thread(target=other.mark_changed)
+    with changes.noted(notes := []):
+        thread.start()
+        thread.join()
+    assert notes == []
+
+
 # ------------------------------------------------------------------------------------------------ what is refused
 @pytest.mark.parametrize(
     ("call", "error", "says"),
@@ -285,6 +343,17 @@ def test_what_a_replay_can_not_repeat_is_refused_when_it_is_recorded(make, error
     with pytest.raises(error, match=f"capture: .*{says}"):
         run(drawn(3))
     assert engine.replay.current() is None
+
+
+def test_a_recording_that_failed_leaves_no_gradient_that_was_never_computed():
+    w = engine.tensor([1.0, 2.0], requires_grad=True)
+    run = engine.capture(lambda x: (w * x).sum().backward() or w.grad.sum().item() if recording else None, warmup=1)
+    recording = False
+    run(drawn(2))
+    recording = True
+    with pytest.raises(engine.DeviceError, match="reads values back"):
+        run(drawn(2))
+    assert w.grad is None
 
 
 def test_parameters_that_moved_ask_for_a_new_capture():
