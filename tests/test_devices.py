@@ -122,6 +122,21 @@ def test_the_gpu_has_each_member_with_the_protocols_signature(name):
         assert got is not None or name in backend.__annotations__
 
 
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (3, "no memory.*smaller batches"),
+        (15, r"not supported by this GPU; use float32"),
+        (99, "see cublasStatus_t; .*CPU"),
+    ],
+)
+def test_what_cublas_refuses_has_a_remedy(status, says):
+    from engine.kernels.cuda import cublas
+
+    with pytest.raises(engine.DeviceError, match=rf"could not multiply matrices: status {status}, {says}"):
+        cublas._checked(status)
+
+
 # ------------------------------------------------------------------------------------------------ where things lie
 def test_inside_a_device_everything_is_made_there():
     with engine.device("strict"):

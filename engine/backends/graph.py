@@ -20,6 +20,7 @@ class CUDAGraph:
         self._cupy, self._device = cupy, device
         with device:
             self._stream, self._pool = cupy.cuda.Stream(non_blocking=True), cupy.cuda.MemoryPool()
+            cupy.get_default_memory_pool().free_all_blocks()  # what the plain steps used; this pool needs as much
         self._graph: Any = None
 
     @contextmanager

@@ -190,6 +190,29 @@ def test_tensors_of_two_gpus_do_not_meet():
         engine.ones(2, device="cuda:0") + engine.ones(2, device="cuda:1")
 
 
+def test_products_of_16_bits_are_asked_for_in_float32_throughout():
+    """Left to itself, cuBLAS may add the parts of a long sum up in the product's own 16 bits."""
+    import cupy
+    from cupy_backends.cuda.libs import cublas
+
+    x = engine.tensor(drawn(2, 3).astype(np.float16), device="cuda")
+    handle = cupy.cuda.get_cublas_handle()
+    cublas.setMathMode(handle, 0)
+    x @ x.T
+    assert cublas.getMathMode(handle) == 16
+
+
+def test_a_graph_is_given_the_memory_that_waits_to_be_used_again():
+    import cupy
+
+    pool = cupy.get_default_memory_pool()
+    engine.zeros(1000, device="cuda")
+    assert pool.free_bytes()
+    run = engine.capture(lambda x: x * 2, warmup=1, device="cuda")
+    run(drawn(3)), run(drawn(3))
+    assert pool.free_bytes() < 4000
+
+
 def test_a_copy_in_a_capture_ends_it_with_words(emulated):
     """What our own check does not see, CuPy or CUDA refuses: CuPy's concatenate sends a table."""
     import cupy

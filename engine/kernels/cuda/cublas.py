@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from engine.backends.products import get_float32_matmul_precision
+from engine.errors import DeviceError
 
 Array = Any
 
@@ -25,6 +26,13 @@ TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}  # cudaDataTy
 IN_FLOAT32, IN_FLOAT64, IN_TF32 = 68, 70, 77  # cublasComputeType_t
 DEFAULT = -1  # cublasGemmAlgo_t
 AS_IT_IS, TRANSPOSED = 0, 1  # cublasOperation_t
+SUMS_AS_COMPUTED = 16  # cublasMath_t: parts of a long sum of 16-bit products are kept, and added up, in float32
+
+STATUS = {  # cublasStatus_t
+    3: ("no memory for its workspace", "use smaller batches, or let go of tensors"),
+    13: ("its kernel failed", "find the launch before that failed: CUDA_LAUNCH_BLOCKING=1"),
+    15: ("not supported by this GPU", "use float32: bfloat16 needs compute capability 8.0"),
+}
 
 
 def product(a: Array, b: Array) -> Array:
@@ -42,6 +50,7 @@ def product(a: Array, b: Array) -> Array:
     library = _library()
     _checked(library.cublasSetStream_v2(handle, cupy.cuda.get_current_stream().ptr))
     _checked(library.cublasSetPointerMode_v2(handle, 0))  # the two scales lie on the host
+    _checked(library.cublasSetMathMode(handle, SUMS_AS_COMPUTED))
     _checked(
         library.cublasGemmStridedBatchedEx(
             handle, second[0], first[0], N, M, K, ctypes.byref(scale(1)), b.data.ptr, kind, *second[1:], a.data.ptr,
@@ -85,7 +94,7 @@ def _library() -> Any:
         place, *[number] * 5, place, *matrix, *matrix, place, *matrix, number, number, number
     ]  # fmt: skip
     library.cublasSetStream_v2.argtypes = [place, place]
-    library.cublasSetPointerMode_v2.argtypes = [place, number]
+    library.cublasSetPointerMode_v2.argtypes = library.cublasSetMathMode.argtypes = [place, number]
     return library
 
 
@@ -97,4 +106,5 @@ def _cupy() -> Any:
 
 def _checked(status: int) -> None:
     if status:
-        raise RuntimeError(f"cuBLAS could not multiply matrices: status {status} (see cublasStatus_t)")
+        problem, remedy = STATUS.get(status, ("see cublasStatus_t", "compute on the CPU, and report it"))
+        raise DeviceError(f"cuBLAS could not multiply matrices: status {status}, {problem}; {remedy}")
