@@ -69,6 +69,12 @@ class Captured:
         with recording.active(), graph.record():
             rest = dict(zip(names[positional:], self._inputs[positional:], strict=True))
             self._outputs = _plain(self._step(*self._inputs[:positional], **rest), self._inputs)
+            for name, x in zip(names, self._inputs, strict=True):
+                if isinstance(x, Tensor) and recording.writes_to(x.data):
+                    raise ArgumentError(
+                        f"capture: the step writes to its argument {name}, of which a replay has a copy; "
+                        "return the new values instead"
+                    )
         self._graph, self._recording, self._recorded_on = graph, recording, backend.name
         recording.send()
 

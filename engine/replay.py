@@ -115,6 +115,10 @@ class Recording:
             )
         self._leaves[id(leaf)] = leaf
 
+    def writes_to(self, array: Array) -> bool:
+        """Does the step change this array in place?"""
+        return any(changes.overlap(array, changed) for changed in self._changed)
+
     def cleared(self, leaves: Iterable[Any]) -> None:
         """The step forgets these gradients."""
         self._cleared.update(map(id, leaves))

@@ -324,6 +324,7 @@ WEIGHT = []
         (lambda: lambda x: x + drawn(3), engine.DeviceError, "makes a tensor of values on the host.*as an argument"),
         (lambda: lambda x: x + engine.tensor([1.0, 2.0, 3.0]), engine.DeviceError, "of values on the host"),
         (lambda: drawing, engine.DeviceError, "draws random numbers on the host.*draw them before"),
+        (lambda: lambda x: x.__setitem__(..., 2 * x), engine.ArgumentError, "writes to its argument 0.*return the new"),
         (carrying, engine.DeviceError, "carries states from batch to batch .*initial_state"),
         (scaling, engine.DeviceError, "uses GradScaler.*bfloat16"),
         (averaging, engine.DeviceError, "begins an average .EMA.*once before"),
