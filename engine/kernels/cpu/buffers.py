@@ -11,8 +11,6 @@ longest is freed when there is too much. Every array starts at a cache line.
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import math
 import os
 import threading
@@ -34,15 +32,15 @@ def empty(shape: Any, dtype: Any) -> Array:
     nbytes = (shape if isinstance(shape, int) else math.prod(shape)) * dtype.itemsize
     if nbytes < LEAST:
         return np.empty(shape, dtype)
-    return np.ndarray(shape, dtype, _borrow(_size_class(nbytes)))
+    return np.ndarray(shape, dtype, _borrow(nbytes))
 
 
 def empty_cache() -> None:
     """Give the memory that waits on the shelves back to the system."""
     global _held
     with _lock:
-        _waiting.clear()
-        _shelves.clear()
+        for shelf in _shelves.values():
+            shelf.waiting.clear()
         _held = 0
 
 
@@ -53,54 +51,70 @@ def cached_bytes() -> int:
 
 # --- the shelves: one for each size ----------------------------------------------------------------------------------
 
-Memory = tuple[Array, int]  # bytes, and where the first cache line starts
 
-_shelves: dict[int, list[int]] = {}  # size -> tickets of what waits there, and perhaps of what was freed since
-_waiting: dict[int, Memory] = {}  # ticket -> memory; the first has waited longest
+class Memory(np.ndarray[Any, Any]):
+    """Bytes from a cache line on. No plain array: NumPy would name it, and not the loan, as the `base` of a result."""
+
+
+class Shelf:
+    """Memory of one size that waits to be borrowed again."""
+
+    __slots__ = "asked", "waiting"
+
+    def __init__(self) -> None:
+        self.asked = 0  # when somebody last wanted some, counted in requests
+        self.waiting: list[Memory] = []
+
+
+class Loan(np.ndarray[Any, Any]):
+    """Borrowed bytes, whose memory returns to its shelf when the last array in them is gone."""
+
+    def __del__(self) -> None:
+        global _held
+        size = self.size
+        with _lock:
+            _shelves[size].waiting.append(self.base)  # type: ignore[arg-type]
+            _held += size
+            if _held > KEPT:
+                _clear()
+
+
+_shelves: dict[int, Shelf] = {}
 _lock = threading.RLock()  # the garbage collector may return an array while we are in here
-_next_ticket = _held = 0
+_requests = _held = 0
 
 
-def _size_class(nbytes: int) -> int:
-    """Rounded up by an eighth at most: sizes that differ little share a shelf."""
+def _borrow(nbytes: int) -> Loan:
+    """So many bytes at least."""
+    global _held, _requests
     step = 1 << (nbytes.bit_length() - 4)
-    return -(-nbytes // step) * step
-
-
-def _borrow(size: int) -> Any:
-    """Memory of `size` bytes, as an object that returns it when it dies."""
-    global _held
+    size = -(-nbytes // step) * step  # an eighth more at most: sizes that differ little share a shelf
+    memory = None
     with _lock:
-        shelf, memory = _shelves.get(size), None
-        while shelf and memory is None:
-            memory = _waiting.pop(shelf.pop(), None)
-        if memory is not None:
+        shelf = _shelves.get(size)
+        if shelf is None:
+            shelf = _shelves[size] = Shelf()
+        shelf.asked = _requests = _requests + 1
+        if shelf.waiting:
+            memory = shelf.waiting.pop()
             _held -= size
     if memory is None:
         fresh = np.empty(size + LINE, np.uint8)
-        memory = fresh, -fresh.ctypes.data % LINE
-    loan = _loan_type(size).from_buffer(*memory)
-    loan.memory = memory
-    return loan
+        start = -fresh.ctypes.data % LINE
+        memory = fresh[start : start + size].view(Memory)
+    return Loan(size, _BYTE, memory)
 
 
-def _give_back(loan: Any) -> None:
-    """The last array of a loan is gone."""
-    global _next_ticket, _held
-    size = len(loan)
-    with _lock:
-        _next_ticket += 1
-        _waiting[_next_ticket] = loan.memory
-        _shelves.setdefault(size, []).append(_next_ticket)
-        _held += size
-        while _held > KEPT:
-            _held -= _waiting.pop(next(iter(_waiting)))[0].size - LINE
+_BYTE = np.dtype(np.uint8)
 
 
-@functools.cache
-def _loan_type(size: int) -> Any:
-    """The type of objects that lend `size` bytes."""
-    return type("Loan", (ctypes.c_char * size,), {"__del__": _give_back})
+def _clear() -> None:
+    """Free what has waited longest, where nobody has asked for the longest time."""
+    global _held
+    for size, shelf in sorted(_shelves.items(), key=lambda item: item[1].asked):
+        while shelf.waiting and _held > KEPT:
+            del shelf.waiting[0]
+            _held -= size
 
 
 def _after_fork() -> None:

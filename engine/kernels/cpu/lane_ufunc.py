@@ -63,8 +63,14 @@ def _maker() -> Callable[..., Any]:
 
 def gather_team() -> None:
     """Let long rows use as many threads as are allowed now, and wake those who sleep."""
+    threads = _threads()
+    _team[2] = workers = threads.get_num_threads() - 1
+    if workers:
+        _team[0], _team[1] = threads.call_team(workers)
+
+
+@functools.cache
+def _threads() -> Any:
     from . import threads
 
-    _team[2] = threads.get_num_threads() - 1
-    if _team[2]:
-        _team[0], _team[1] = threads.call_team(_team[2])
+    return threads

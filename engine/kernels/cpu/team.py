@@ -41,7 +41,8 @@ PAUSES = 24  # instructions that wait a little, in a round
 PATIENCE = 64  # rounds in which the leader waits without yielding
 
 # The board: int64 words, those that different threads write on cache lines of their own.
-POSTED, NUMBER, COUNTED_IN, SHARE, JOB, WORKERS, LEADER, LEAVE, YIELD, MEMBERS = 0, 8, 16, 24, 25, 26, 32, 40, 41, 48
+POSTED, NUMBER, COUNTED_IN, SHARE, JOB, WORKERS, LEADER = 0, 8, 16, 24, 25, 26, 32
+LEAVE, YIELD, ABSENT, MEMBERS = 40, 41, 42, 48
 SEEN, ASLEEP, MEMBER = 0, 1, 8  # of each member; words a member
 
 
@@ -155,6 +156,7 @@ def _stay(board, member):  # type: ignore[no-untyped-def]
         rounds += 1
     _swap(own + 8 * SEEN, seen)
     _swap(own + 8 * ASLEEP, 1)
+    _swap(board + 8 * ABSENT, 1)
 
 
 lead = Kernel(_lead, "team_lead", arguments=4)
@@ -177,15 +179,21 @@ class Team:
         self._words[self._first + YIELD] = _yielding() or 0
         self.board: int = self._words.ctypes.data + 8 * self._first
         self._asleep = (ctypes.c_int64 * (MEMBER * max(1, members))).from_address(self.board + 8 * (MEMBERS + ASLEEP))
+        self._absent = ctypes.c_int64.from_address(self.board + 8 * ABSENT)  # has anybody gone to sleep since a bell?
+        self._called = 0  # so many were called last, and are awake if nobody is absent
         self._bells = [threading.Lock() for _ in range(members)]
         self._hiring = threading.Lock()
         self._threads: list[threading.Thread] = []
 
     def wake(self, workers: int) -> None:
         """Ring for those of the first so many members who sleep."""
+        if workers <= self._called and not self._absent.value:
+            return
+        self._absent.value = 0
         if len(self._threads) < workers:
             self._hire(workers)
-        for member in range(min(workers, len(self._threads))):
+        self._called = min(workers, len(self._threads))
+        for member in range(self._called):
             if self._asleep[MEMBER * member]:
                 self._asleep[MEMBER * member] = 0
                 _keep_off(self._threads[member])
