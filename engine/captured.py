@@ -53,30 +53,38 @@ class Captured:
             raise DeviceError("capture: a captured step is called in another; call the plain function there")
         if self._recording is not None:
             self._fill(names, given)
-            self._recording.again()
+            self._replay(self._recording)
         elif self._warmup or (graph := backend.graph()) is None:
+            result = _plain(self._step(*given[: len(args)], **dict(zip(named, given[len(args) :], strict=True))))
             self._warmup = max(0, self._warmup - 1)
-            return _plain(self._step(*given[: len(args)], **dict(zip(named, given[len(args) :], strict=True))))
+            return result
         else:
             self._record(backend, graph, names, given, len(args))
-        assert self._graph is not None
-        self._graph.launch()
         return self._outputs
 
+    def _replay(self, recording: replay.Recording) -> None:
+        assert self._graph is not None
+        with recording.whole():
+            recording.again()
+            self._graph.launch()
+
     def _record(self, backend: Backend, graph: Graph, names: list[str], given: list[Any], positional: int) -> None:
-        self._names, self._inputs = names, [a.clone().detach() if isinstance(a, Tensor) else a for a in given]
+        inputs = [a.clone().detach() if isinstance(a, Tensor) else a for a in given]
+        rest = dict(zip(names[positional:], inputs[positional:], strict=True))
         recording = replay.Recording(backend)
-        with recording.active(), graph.record():
-            rest = dict(zip(names[positional:], self._inputs[positional:], strict=True))
-            self._outputs = _plain(self._step(*self._inputs[:positional], **rest), self._inputs)
-            for name, x in zip(names, self._inputs, strict=True):
-                if isinstance(x, Tensor) and recording.writes_to(x.data):
-                    raise ArgumentError(
-                        f"capture: the step writes to its argument {name}, of which a replay has a copy; "
-                        "return the new values instead"
-                    )
+        with recording.whole():
+            with recording.active(), graph.record():
+                outputs = _plain(self._step(*inputs[:positional], **rest), inputs)
+                for name, x in zip(names, inputs, strict=True):
+                    if isinstance(x, Tensor) and recording.writes_to(x.data):
+                        raise ArgumentError(
+                            f"capture: the step writes to its argument {name}, of which a replay has a copy; "
+                            "return the new values instead"
+                        )
+            recording.send()
+            graph.launch()
+        self._names, self._inputs, self._outputs = names, inputs, outputs
         self._graph, self._recording, self._recorded_on = graph, recording, backend.name
-        recording.send()
 
     def _fill(self, names: list[str], given: list[Any]) -> None:
         """New values into the inputs that the graph reads."""

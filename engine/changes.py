@@ -22,8 +22,8 @@ tick = itertools.count().__next__  # the time: it counts nodes and changes
 
 last = -1  # when something was changed for the last time
 _marks: dict[tuple[int, int], int] = {}  # (first address, address behind the last) -> time; the latest at the end
-# where what is marked is written down, while this thread records a step
-_notes: ContextVar[list[Any] | None] = ContextVar("chainrule_notes", default=None)
+Notes = list[tuple[int, Any]]  # (time, array); the latest at the end
+_notes: ContextVar[Notes | None] = ContextVar("chainrule_notes", default=None)  # of the step that this thread records
 
 
 def mark(array: Any) -> None:
@@ -32,7 +32,8 @@ def mark(array: Any) -> None:
     last = tick()
     notes = _notes.get()
     if notes is not None:
-        notes.append(array)
+        notes.append((last, array))
+        return
     place = _extent(array)
     _marks.pop(place, None)
     _marks[place] = last
@@ -42,8 +43,8 @@ def mark(array: Any) -> None:
 
 
 @contextmanager
-def noted(notes: list[Any]) -> Iterator[None]:
-    """Inside, whatever is marked is appended to `notes`: a replay of the same work marks it again."""
+def noted(notes: Notes) -> Iterator[None]:
+    """Inside, work is recorded: what is marked is only appended to `notes`, and changes when the work is launched."""
     token = _notes.set(notes)
     try:
         yield
@@ -55,6 +56,11 @@ def changed(array: Any, since: int) -> bool:
     """Was some of this array's memory written to after the time `since`?"""
     if last <= since:
         return False
+    for time, other in reversed(_notes.get() or ()):
+        if time <= since:
+            break
+        if overlap(array, other):
+            return True
     low, high = _extent(array)
     try:
         for (start, end), time in reversed(_marks.items()):

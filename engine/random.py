@@ -226,8 +226,15 @@ class Generator:
         """Claim so many words, in whole blocks of four, and say where they begin. Two threads never get the same."""
         with _reserving:
             start = self._position
-            self._position += -(-words // 4) * 4
+            self._position = end = start + -(-words // 4) * 4
+        replay.undo(self._give_back, start, end)
         return start
+
+    def _give_back(self, start: int, end: int) -> None:
+        """The words of a step that failed; unless somebody has claimed more since: they must not get the same."""
+        with _reserving:
+            if self._position == end:
+                self._position = start
 
     def _words(self, start: int, n: int) -> Array:
         replay.refuse("draws random numbers on the host", "draw them before, and give them to the step")

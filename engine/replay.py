@@ -7,9 +7,11 @@ computes such a number says how:
     live(make, like)      numbers {name: value} that a formula takes: Python's, or in a recording the device's own
     word(make)            a 64-bit whole number of which a kernel needs the present value, such as a mask's stream
     each(do)              something that the host does in every step, such as counting it
+    undo(do, ...)         what takes back that which was just counted
 
 Before a replay all of these happen again, in the order of the step, and their values are sent to the device together.
-What can't be done anew is refused, by `refuse`.
+What can't be done anew is refused, by `refuse`. Whether it is recorded or replayed, a step that fails has not happened:
+what was counted is taken back, the last first.
 """
 
 from __future__ import annotations
@@ -49,25 +51,38 @@ class Recording:
         self.count = 0
         self._backend = backend
         self._doings: list[Callable[[], None]] = []
-        self._changed: list[Array] = []
+        self._undoings: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []  # of the step that is about to happen
+        self._changed: changes.Notes = []
         self._leaves: dict[int, Any] = {}  # those that got their gradient in this step, by id
         self._left: list[tuple[Any, Any]] = []  # they, and the gradients that the step leaves them
         self._cleared: set[int] = set()  # ids of the leaves whose gradients the step itself forgets
 
     @contextmanager
+    def whole(self) -> Iterator[None]:
+        """One step, from its host's part to its launch. An error inside takes back what the host has counted."""
+        try:
+            yield
+        except BaseException:
+            for do, args in reversed(self._undoings):
+                do(*args)
+            raise
+        finally:
+            self._undoings.clear()
+        for _, array in self._changed:
+            changes.mark(array)
+        for leaf, gradient in self._left:
+            leaf.grad = gradient
+
+    @contextmanager
     def active(self) -> Iterator[None]:
-        """Inside, `live`, `word` and `each` go to this recording."""
+        """Inside, `live`, `word`, `each` and `undo` go to this recording."""
         token = _current.set(self)
         try:
             with changes.noted(self._changed):
                 yield
-            self._left = [(leaf, leaf.grad) for leaf in self._leaves.values()]
-        except BaseException:
-            for leaf in self._leaves.values():
-                leaf.grad = None  # what was to compute it has not run
-            raise
         finally:
             _current.reset(token)
+        self._left = [(leaf, leaf.grad) for leaf in self._leaves.values()]
 
     def again(self) -> None:
         """The host's part of one more step."""
@@ -83,10 +98,6 @@ class Recording:
                 do()
         finally:
             _current.reset(token)
-        for array in self._changed:
-            changes.mark(array)
-        for leaf, gradient in self._left:
-            leaf.grad = gradient
         self.send()
 
     def send(self) -> None:
@@ -97,6 +108,9 @@ class Recording:
 
     def each(self, do: Callable[[], None]) -> None:
         self._doings.append(do)
+
+    def undo(self, do: Callable[..., Any], *args: Any) -> None:
+        self._undoings.append((do, args))
 
     def place(self, dtype: Any) -> tuple[Any, Array]:
         """Room for one number: on the host, to be written to, and on the device, (1,)."""
@@ -114,14 +128,16 @@ class Recording:
                 "begin the step with optimizer.zero_grad()"
             )
         self._leaves[id(leaf)] = leaf
+        self.undo(setattr, leaf, "grad", leaf.grad)
 
     def writes_to(self, array: Array) -> bool:
         """Does the step change this array in place?"""
-        return any(changes.overlap(array, changed) for changed in self._changed)
+        return any(changes.overlap(array, changed) for _, changed in self._changed)
 
-    def cleared(self, leaves: Iterable[Any]) -> None:
-        """The step forgets these gradients."""
-        self._cleared.update(map(id, leaves))
+    def clears(self, leaf: Any) -> None:
+        """The step forgets this gradient."""
+        self._cleared.add(id(leaf))
+        self.undo(setattr, leaf, "grad", leaf.grad)
 
 
 def current() -> Recording | None:
@@ -168,11 +184,26 @@ def each(do: Callable[[], None]) -> None:
         recording.each(do)
 
 
-def cleared(leaves: Iterable[Any]) -> None:
-    """The gradients of these are forgotten here, in a recording in each replay."""
+def undo(do: Callable[..., Any], *args: Any) -> None:
+    """Should the step that is recorded or replayed fail, call do(*args): it takes back what was just done."""
     recording = _current.get()
     if recording is not None:
-        recording.cleared(leaves)
+        recording.undo(do, *args)
+
+
+def put(owner: Any, name: str, value: Any) -> None:
+    """owner.name = value, until the step that is recorded or replayed fails: then it is again what it was."""
+    undo(setattr, owner, name, getattr(owner, name))
+    setattr(owner, name, value)
+
+
+def clear(leaves: Iterable[Any]) -> None:
+    """Forget the gradients of these; in a recording, in each replay."""
+    recording = _current.get()
+    for leaf in leaves:
+        if recording is not None:
+            recording.clears(leaf)
+        leaf.grad = None
 
 
 def refuse(what: str, remedy: str) -> None:

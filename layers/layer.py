@@ -312,9 +312,7 @@ class Layer(config.Configurable, family="layer"):
         return self
 
     def zero_grad(self) -> None:
-        for p in self.parameters():
-            p.grad = None
-        replay.cleared(self.parameters())
+        replay.clear(self.parameters())
 
     @property
     def device(self) -> str:

@@ -50,7 +50,7 @@ class Averaged:
             self._follow(a.reshape(-1), p.data.reshape(-1), (), replay.live(self._numbers, a))
 
     def _count(self) -> None:
-        self.updates += 1
+        replay.put(self, "updates", self.updates + 1)
 
     def _numbers(self) -> dict[str, float]:
         return {"keep": 1.0, "rate": self.rate(self.updates)}

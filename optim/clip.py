@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from engine import replay
 from engine.errors import ArgumentError
 from engine.tensor import Tensor
 
@@ -18,7 +19,7 @@ def clip_grad_value_(params: Tensor | Iterable[Tensor], clip_value: float) -> No
         raise ArgumentError(f"clip_grad_value_: clip_value is 0 or more, got {clip_value}")
     for p in _with_gradient(params):
         # a new array: gradients may share memory
-        p.grad = Tensor(cut(p.grad.data, clip_value))
+        replay.put(p, "grad", Tensor(cut(p.grad.data, clip_value)))
 
 
 def clip_grad_norm_(params: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0) -> float:
@@ -28,6 +29,7 @@ def clip_grad_norm_(params: Tensor | Iterable[Tensor], max_norm: float, norm_typ
     """
     if not max_norm >= 0 or not norm_type > 0:
         raise ArgumentError(f"clip_grad_norm_: max_norm >= 0 and norm_type > 0, got {max_norm} and {norm_type}")
+    replay.refuse("reads the gradients' norm back (clip_grad_norm_)", "give the optimiser global_clipnorm=")
     wanted = _with_gradient(params)
     gradients = [p.grad.data for p in wanted]
     if not gradients:
@@ -40,7 +42,7 @@ def clip_grad_norm_(params: Tensor | Iterable[Tensor], max_norm: float, norm_typ
         else:
             total = sum((abs(g).astype(np.float64) ** norm_type).sum() for g in gradients) ** (1 / norm_type)
     for p, g in zip(wanted, gradients, strict=True):
-        p.grad = Tensor(shorten(g, total, max_norm))
+        replay.put(p, "grad", Tensor(shorten(g, total, max_norm)))
     return float(total)
 
 

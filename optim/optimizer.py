@@ -145,7 +145,7 @@ class Optimizer(config.Configurable, family="optimizer"):
         return numbers | {"keep": 1.0 - lr * (self.value(group, "weight_decay") or 0.0)}
 
     def _count(self) -> None:
-        self.iterations += 1
+        replay.put(self, "iterations", self.iterations + 1)
 
     def _pack(self) -> None:
         """See to it that the parameters lie in arenas. A replay writes to those of its capture."""
@@ -176,9 +176,7 @@ class Optimizer(config.Configurable, family="optimizer"):
 
     def zero_grad(self) -> None:
         """Forget the gradients (`.grad` becomes None)."""
-        for p in self.params:
-            p.grad = None
-        replay.cleared(self.params)
+        replay.clear(self.params)
 
     def _clip(self) -> Callable[[Array], Array] | None:
         """What is done to each gradient before the update."""

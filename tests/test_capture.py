@@ -308,6 +308,17 @@ def scaling():
     return lambda x: scaler.scale((w * x).sum())
 
 
+def clipping():
+    w = engine.tensor([1.0], requires_grad=True)
+
+    def step(x):
+        w.grad = None
+        (w * x).sum().backward()
+        optim.clip_grad_norm_(w, 1.0)
+
+    return step
+
+
 def averaging():
     averages = optim.EMA([engine.tensor([1.0])])
     return lambda x: averages.update()
@@ -327,6 +338,7 @@ WEIGHT = []
         (lambda: lambda x: x.__setitem__(..., 2 * x), engine.ArgumentError, "writes to its argument 0.*return the new"),
         (carrying, engine.DeviceError, "carries states from batch to batch .*initial_state"),
         (scaling, engine.DeviceError, "uses GradScaler.*bfloat16"),
+        (clipping, engine.DeviceError, "reads the gradients' norm back .*global_clipnorm="),
         (averaging, engine.DeviceError, "begins an average .EMA.*once before"),
         (lambda: lambda x: float(x.shape[0]), engine.ArgumentError, "the step returns a float"),
         (lambda: accumulating, engine.GradientError, r"a gradient \(shape \(3,\)\) that is there.*zero_grad"),
@@ -346,15 +358,141 @@ def test_what_a_replay_can_not_repeat_is_refused_when_it_is_recorded(make, error
     assert engine.replay.current() is None
 
 
-def test_a_recording_that_failed_leaves_no_gradient_that_was_never_computed():
+# ------------------------------------------------------------------------------------------------ what fails
+class Training:
+    """A step with all that the host counts in one: the optimiser's steps, the average's, a dropout's masks, gradients.
+
+    `problem` is called at its end, when it is a function.
+    """
+
+    def __init__(self):
+        self.model = image_network()
+        self.model.build((None, 8, 8, 1))
+        self.optimizer = optim.Adam(self.model.parameters(), RATE, global_clipnorm=0.5)
+        self.average, self.problem = optim.EMA(self.model.parameters()), None
+
+    def step(self, x, y):
+        loss = layers.losses.SparseCategoricalCrossentropy(from_logits=True)
+        self.optimizer.zero_grad()
+        with training_mode(True):
+            value = loss(y, self.model(x))
+        value.backward()
+        optim.clip_grad_value_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.average.update()
+        if self.problem:
+            self.problem(value)
+        return value
+
+    def host(self):
+        gradients = [p.grad for p in self.model.parameters()]
+        return self.optimizer.iterations, self.average.updates, self.model.random_state(), list(map(id, gradients))
+
+    def losses(self, run, batches):
+        return [run(engine.tensor(x), engine.tensor(y)).item() for x, y in batches]
+
+
+def interrupted(loss):
+    raise KeyboardInterrupt
+
+
+PROBLEMS = {
+    "refusal": (lambda loss: loss.item(), engine.DeviceError),
+    "shape": (lambda loss: engine.ones(3) + engine.ones(4), engine.ShapeError),
+    "interrupt": (interrupted, KeyboardInterrupt),
+    "draw": (lambda loss: engine.random.default_generator().normal(3), engine.DeviceError),
+}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_after_a_recording_that_failed_it_is_as_if_nobody_had_tried(name):
+    problem, error = PROBLEMS[name]
+    untried, training = Training(), Training()
+    want = untried.losses(untried.step, IMAGES)
+    run = engine.capture(training.step, warmup=2)
+    got = training.losses(run, IMAGES[:2])
+    held = [p.grad for p in training.model.parameters()]
+    before, drawn_before = training.host(), engine.random.default_generator().state()
+    training.problem = problem
+    for _ in range(2):
+        with pytest.raises(error):
+            training.losses(run, IMAGES[2:3])
+        assert training.host() == before
+        assert engine.random.default_generator().state() == drawn_before
+    assert all(p.grad is g for p, g in zip(training.model.parameters(), held, strict=True))
+    training.problem = None
+    got += training.losses(training.step, IMAGES[2:4]) + training.losses(run, IMAGES[4:])
+    assert got == want
+    assert training.host()[:3] == untried.host()[:3]
+
+
+def test_after_a_replay_that_failed_it_is_as_if_nobody_had_tried(monkeypatch):
+    untried, training = Training(), Training()
+    want = untried.losses(untried.step, IMAGES)
+    run = engine.capture(training.step, warmup=1)
+    got = training.losses(run, IMAGES[:3])
+    before = training.host()
+
+    def rate(step):
+        raise KeyboardInterrupt
+
+    training.optimizer.learning_rate = rate  # by then the masks are drawn
+    with pytest.raises(KeyboardInterrupt):
+        training.losses(run, IMAGES[3:4])
+    training.optimizer.learning_rate = RATE
+    assert training.host() == before
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(run._graph), "launch", lambda graph: interrupted(None))
+        with pytest.raises(KeyboardInterrupt):
+            training.losses(run, IMAGES[3:4])
+    assert training.host() == before
+    assert got + training.losses(run, IMAGES[3:]) == want
+
+
+def test_a_first_call_that_failed_compiled_nothing():
+    calls = []
+
+    def step(x):
+        calls.append(engine.replay.current() is not None)
+        if len(calls) == 1:
+            interrupted(x)
+        return 2 * x
+
+    run = engine.capture(step, warmup=1)
+    with pytest.raises(KeyboardInterrupt):
+        run(drawn(3))
+    for _ in range(3):
+        run(drawn(3))
+    assert calls == [False, False, True]
+
+
+def test_what_a_failed_recording_would_have_changed_is_not_changed():
     w = engine.tensor([1.0, 2.0], requires_grad=True)
-    run = engine.capture(lambda x: (w * x).sum().backward() or w.grad.sum().item() if recording else None, warmup=1)
-    recording = False
-    run(drawn(2))
-    recording = True
+    optimizer = optim.SGD([w], 0.5)
+
+    def step():
+        optimizer.zero_grad()
+        w.sum().backward()
+        optimizer.step()
+        if recording:
+            w.numpy()
+
+    run, recording = engine.capture(step, warmup=1), False
+    run()
+    y, recording = (w * w).sum(), True
     with pytest.raises(engine.DeviceError, match="reads values back"):
-        run(drawn(2))
-    assert w.grad is None
+        run()
+    y.backward()  # not refused: the values are those that it saved
+    np.testing.assert_array_equal(w.grad.numpy(), 1 + 2 * w.numpy())  # added to that of the plain step
+
+
+def test_words_that_somebody_else_has_drawn_since_are_not_given_back():
+    generator = engine.random.Generator(0)
+    start = generator._reserve(4)
+    generator._reserve(4)
+    generator._give_back(start, start + 4)
+    assert generator.state()["position"] == 8
 
 
 def test_parameters_that_moved_ask_for_a_new_capture():
