@@ -71,7 +71,7 @@ class Captured:
     def _record(self, backend: Backend, graph: Graph, names: list[str], given: list[Any], positional: int) -> None:
         inputs = [a.clone().detach() if isinstance(a, Tensor) else a for a in given]
         rest = dict(zip(names[positional:], inputs[positional:], strict=True))
-        recording = replay.Recording(backend)
+        recording = replay.Recording(backend, graph)
         with recording.whole():
             with recording.active(), graph.record():
                 outputs = _plain(self._step(*inputs[:positional], **rest), inputs)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from . import replay
 from .autograd import Node
 from .backends import Array, Backend, backend_of, current_device, get_backend, is_owned, move
 from .dtypes import canonical, default_dtype
@@ -126,9 +127,11 @@ def unwrap(op: str, args: Sequence[Any]) -> tuple[list[Any], list[Tensor | None]
                 arrays.append(_foreign(op, a))
                 foreign = True
     device = device or current_device()
-    if foreign and device != "cpu":  # arrays and lists go where the tensors are
-        backend = get_backend(device)
-        arrays = [a if t is not None else _placed(a, backend) for a, t in zip(arrays, tensors, strict=True)]
+    if device != "cpu":
+        if foreign:  # arrays and lists go where the tensors are
+            backend = get_backend(device)
+            arrays = [a if t is not None else _placed(a, backend) for a, t in zip(arrays, tensors, strict=True)]
+        replay.reads(arrays, tensors)
     return arrays, tensors, device, wanted
 
 

@@ -8,6 +8,7 @@ computes such a number says how:
     word(make)            a 64-bit whole number of which a kernel needs the present value, such as a mask's stream
     each(do)              something that the host does in every step, such as counting it
     undo(do, ...)         what takes back that which was just counted
+    reads, uses           memory from before the step, which must stay where it is (`engine/reached.py`)
 
 Before a replay all of these happen again, in the order of the step, and their values are sent to the device together.
 What can't be done anew is refused, by `refuse`. Whether it is recorded or replayed, a step that fails has not happened:
@@ -16,7 +17,7 @@ what was counted is taken back, the last first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -25,13 +26,22 @@ import numpy as np
 
 from . import changes
 from .errors import DeviceError, GradientError
+from .reached import Reached
 
 if TYPE_CHECKING:
-    from .backends.protocol import Array, Backend
+    from .backends.protocol import Array, Backend, Graph
 
 HOST_VALUES = "makes a tensor of values on the host", "give them to the step as an argument, or make the tensor before"
 READING = "reads values back from the device", "return the tensor, and read it after the call"
 WAITING = "waits for the device", READING[1]
+MOVES = (
+    "capture: the step gives {} other memory, and a replay would still read the old; "
+    "write into it, t[...] = v or assign(v), or return the new values"
+)
+MOVED = (
+    "capture: {} lies elsewhere than when the step was recorded, as after .to() or a new .data, and a replay would use "
+    "the old memory; capture it anew"
+)
 ROOM = 4096  # numbers that a recording may make anew
 _current: ContextVar[Recording | None] = ContextVar("chainrule_recording", default=None)
 
@@ -45,10 +55,11 @@ class Word(int):
 class Recording:
     """The host's part of a recorded step."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, graph: Graph) -> None:
         self.host = np.zeros(ROOM, np.uint64)  # each number has 64 bits, be it a float or a word
         self.device = backend.asarray(self.host)
         self.count = 0
+        self.reached = Reached(graph.made)
         self._backend = backend
         self._doings: list[Callable[[], None]] = []
         self._undoings: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []  # of the step that is about to happen
@@ -82,10 +93,12 @@ class Recording:
                 yield
         finally:
             _current.reset(token)
+        self.reached.check(MOVES)
         self._left = [(leaf, leaf.grad) for leaf in self._leaves.values()]
 
     def again(self) -> None:
         """The host's part of one more step."""
+        self.reached.check(MOVED)
         for leaf, _ in self._left:
             if leaf.grad is not None and id(leaf) not in self._cleared:
                 raise GradientError(
@@ -129,6 +142,12 @@ class Recording:
             )
         self._leaves[id(leaf)] = leaf
         self.undo(setattr, leaf, "grad", leaf.grad)
+        self.reads(leaf.data, leaf)
+
+    def reads(self, array: Array, tensor: Any) -> None:
+        """The step reads an array, which lies in a tensor or is None's."""
+        if self.reached.hold(array) and tensor is not None and self.reached.found(tensor, "data"):
+            self.undo(setattr, tensor, "data", array)
 
     def writes_to(self, array: Array) -> bool:
         """Does the step change this array in place?"""
@@ -204,6 +223,30 @@ def clear(leaves: Iterable[Any]) -> None:
         if recording is not None:
             recording.clears(leaf)
         leaf.grad = None
+
+
+def reads(arrays: Sequence[Any], tensors: Sequence[Any]) -> None:
+    """The step works on these arrays (and numbers), of these tensors or of None."""
+    recording = _current.get()
+    if recording is not None:
+        for array, tensor in zip(arrays, tensors, strict=True):
+            if hasattr(array, "strides"):
+                recording.reads(array, tensor)
+
+
+def uses(owner: Any, name: str, arrays: Iterable[Array], what: str) -> None:
+    """The step works on these arrays of owner.name, which errors call `what`."""
+    recording = _current.get()
+    if recording is not None:
+        for array in arrays:
+            recording.reached.hold(array)
+        recording.reached.found(owner, name, what)
+
+
+def is_older(array: Array) -> bool:
+    """Is a step being recorded, and this memory from before it?"""
+    recording = _current.get()
+    return recording is not None and recording.reached.hold(array)
 
 
 def refuse(what: str, remedy: str) -> None:

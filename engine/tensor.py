@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import autograd, changes
+from . import autograd, changes, replay
 from .backends import Array, Backend, backend_of, current_device, get_backend, is_device, is_owned, move
 from .dtypes import canonical, default_dtype, is_float
 from .errors import DTypeError, GradientError, IndexRangeError, ShapeError
@@ -96,6 +96,7 @@ class Tensor:
         """Say that the values were written to in place: graphs that saved the old ones refuse to use the new."""
         self.storage.version += 1
         changes.mark(self.data)
+        replay.reads((self.data,), (self,))
 
     def share_storage(self, base: Tensor) -> None:
         """Declare that this tensor is a view of `base`."""
@@ -189,6 +190,7 @@ class Tensor:
         """The same values without history; shares the memory."""
         t = Tensor(self.data)
         t._storage = self.storage
+        replay.reads((self.data,), (self,))
         return t
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:

@@ -45,7 +45,9 @@ class Averaged:
             replay.refuse(f"begins an average ({type(self).__name__})", "call update() once before it is captured")
             self.averages = [_copy(p) for p in self.params]
         replay.each(self._count)
-        self.averages = [move(a, p.backend) for a, p in zip(self.averages, self.params, strict=True)]
+        self.averages[:] = [move(a, p.backend) for a, p in zip(self.averages, self.params, strict=True)]
+        replay.uses(self, "averages", self.averages, f"what {type(self).__name__} remembers")
+        replay.reads([p.data for p in self.params], self.params)
         for a, p in zip(self.averages, self.params, strict=True):
             self._follow(a.reshape(-1), p.data.reshape(-1), (), replay.live(self._numbers, a))
 

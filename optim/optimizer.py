@@ -37,10 +37,6 @@ class Group:
         views = self.views
         return all(p.grad is None or views.get(id(p)) is p.data for p in self.params)
 
-    def moved(self) -> bool:
-        """Does a parameter that was packed lie elsewhere by now?"""
-        return any(self.views.get(id(p), p.data) is not p.data for p in self.params if getattr(p, "built", True))
-
     def __getstate__(self) -> dict[str, Any]:
         """A copy has memory of its own, so it packs its own arena."""
         return vars(self) | {"arenas": [], "views": {}, "update": None}
@@ -125,9 +121,10 @@ class Optimizer(config.Configurable, family="optimizer"):
             raise ArgumentError(f"{self.name}.step: no parameters: give them, {self.name}(model.parameters())")
         if all(p.grad is None for p in self.params):
             raise GradientError(f"{self.name}.step: no parameter has a gradient; call loss.backward() before")
-        replay.each(self._pack)
+        self._pack()
         clip = self._clip()
         for group in self.groups:
+            replay.uses(group, "arenas", [arena.data for arena in group.arenas], f"what {self.name} remembers")
             for arena in group.arenas:
                 assert group.update is not None
                 with backend_of(arena.data).active():
@@ -150,10 +147,11 @@ class Optimizer(config.Configurable, family="optimizer"):
     def _pack(self) -> None:
         """See to it that the parameters lie in arenas. A replay writes to those of its capture."""
         for group in self.groups:
-            if replay.current() is not None and (group.moved() or not group.packed()):
-                replay.refuse(f"has new or moved parameters ({self.name}.step packs them)", "capture it anew")
             if not group.packed():
+                replay.refuse(f"has new or moved parameters ({self.name}.step packs them)", "run it once before")
                 self._pack_group(group)
+            if any(replay.is_older(p.grad.data) for p in group.params if isinstance(p.grad, Tensor)):
+                replay.refuse(f"updates parameters by gradients from before it ({self.name})", "call backward() in it")
 
     def _pack_group(self, group: Group) -> None:
         """An arena for each device and dtype."""

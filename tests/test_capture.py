@@ -6,7 +6,9 @@ stay what they were when it was recorded, as on a GPU.
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -507,8 +509,136 @@ def test_parameters_that_moved_ask_for_a_new_capture():
 
     run = captured(step, drawn(2, 3))
     model.to("cpu")
-    with pytest.raises(engine.DeviceError, match="has new or moved parameters .SGD.step.*capture it anew"):
+    with pytest.raises(engine.DeviceError, match=r"parameter '0.kernel' of shape \(3, 2\) lies elsewhere.*anew"):
         run(drawn(2, 3))
+
+
+# ------------------------------------------------------------------------------------------------ where memory lies
+def test_memory_that_a_step_reads_stays_its_own_when_its_tensor_is_gone():
+    w = [engine.tensor(drawn(1000))]
+    run = captured(lambda x: x + w[0].detach()[:3], drawn(3))
+    w.clear()
+    others = [engine.tensor(np.full(1000, np.nan, np.float32)) for _ in range(3)]
+    np.testing.assert_array_equal(run(drawn(3, seed=1)).numpy(), drawn(3, seed=1) + drawn(1000)[:3])
+    assert len(others) == 3
+
+
+class Younger:
+    """A graph, all of whose memory has been made before."""
+
+    made = staticmethod(lambda array: False)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda w: w + 1.0,
+        lambda w: w.mark_changed(),
+        lambda w: w.detach(),
+        lambda w: engine.ones(3)[w],
+        lambda w: ops.matmul(w, w),
+    ],
+    ids=["op", "write", "detach", "index", "product"],
+)
+def test_a_recording_holds_what_it_reads_and_lets_go_of_it(use, device):
+    w = engine.tensor([1, 2, 0])
+    array = weakref.ref(w.data)
+    recording = engine.replay.Recording(w.backend, Younger())
+    with recording.whole(), recording.active():
+        use(w)
+    del w
+    gc.collect()
+    assert array() is not None
+    del recording
+    gc.collect()
+    assert array() is None
+
+
+def test_a_graph_knows_its_own_memory():
+    graph, older, seen = engine.backends.get_backend(engine.current_device()).graph(), engine.tensor(drawn(3)), []
+    with graph.record():
+        made = older + 1.0
+        seen += [graph.made(t.data) for t in (older, made, older[1:], made[1:])]
+    assert seen == [False, True, False, True]
+    assert not graph.made(engine.ones(3).data)
+
+
+def moved_parameter():
+    w = engine.tensor(drawn(3))
+
+    def move():
+        w.data = engine.tensor(drawn(3, seed=1)).data
+
+    return lambda x: x * w, move
+
+
+def packed_anew():
+    w = engine.tensor(drawn(3), requires_grad=True)
+    optimizer = optim.Adam([w], 0.1)
+
+    def step(x):
+        optimizer.zero_grad()
+        (w * x).sum().backward()
+        optimizer.step()
+
+    def load():
+        optimizer.load_state_dict(optimizer.state_dict())
+        step(engine.tensor(drawn(3)))  # packs the parameters
+
+    return step, load
+
+
+def loaded_averages():
+    w = engine.tensor(drawn(3))
+    averages = optim.EMA([w])
+    averages.update()
+
+    def step(x):
+        averages.update()
+
+    return step, lambda: averages.load_state_dict(averages.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (moved_parameter, r"a tensor of shape \(3,\) lies elsewhere"),
+        (packed_anew, r"what Adam remembers lies elsewhere|of shape \(3,\) lies elsewhere"),
+        (loaded_averages, "what EMA remembers lies elsewhere"),
+    ],
+)
+def test_memory_that_was_replaced_asks_for_a_new_capture(make, says):
+    step, replace = make()
+    run = captured(step, drawn(3))
+    run(drawn(3))
+    replace()
+    with pytest.raises(engine.DeviceError, match=f"capture: {says} .*capture it anew"):
+        run(drawn(3))
+
+
+def test_a_step_that_gives_a_tensor_other_memory_is_refused_and_the_tensor_has_its_own_again():
+    w = engine.tensor(drawn(3), requires_grad=True)
+
+    def step(x):
+        (gradient,) = engine.grad((w * x).sum(), (w,))
+        w.data = (w - 0.1 * gradient).data
+
+    run = engine.capture(step, warmup=1)
+    run(drawn(3))
+    before = w.data
+    with pytest.raises(engine.DeviceError, match=r"the step gives a tensor of shape \(3,\) other memory.*assign"):
+        run(drawn(3))
+    assert w.data is before
+
+
+def test_a_step_that_updates_by_gradients_from_outside_is_refused():
+    w = engine.tensor(drawn(3), requires_grad=True)
+    optimizer = optim.SGD([w], 0.5)
+    run = engine.capture(optimizer.step, warmup=1)
+    (w * w).sum().backward()
+    run()
+    with pytest.raises(engine.DeviceError, match="updates parameters by gradients from before it .SGD.*call backward"):
+        run()
 
 
 def test_a_plain_call_has_to_come_first():

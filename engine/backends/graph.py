@@ -22,11 +22,12 @@ class CUDAGraph:
             self._stream, self._pool = cupy.cuda.Stream(non_blocking=True), cupy.cuda.MemoryPool()
             cupy.get_default_memory_pool().free_all_blocks()  # what the plain steps used; this pool needs as much
         self._graph: Any = None
+        self._own: set[int] = set()  # addresses that the pool has given out
 
     @contextmanager
     def record(self) -> Iterator[None]:
         cuda = self._cupy.cuda
-        with self._device, self._stream, cuda.using_allocator(self._pool.malloc):
+        with self._device, self._stream, cuda.using_allocator(self._allocate):
             self._stream.begin_capture()
             try:
                 yield
@@ -39,6 +40,14 @@ class CUDAGraph:
                     ) from problem
                 raise
             self._graph = self._stream.end_capture()
+
+    def _allocate(self, size: int) -> Any:
+        memory = self._pool.malloc(size)
+        self._own.add(memory.ptr)
+        return memory
+
+    def made(self, array: Any) -> bool:
+        return array.data.mem.ptr in self._own
 
     def _drop(self) -> None:
         with suppress(self._cupy.cuda.runtime.CUDARuntimeError):  # what was forbidden has ended it already

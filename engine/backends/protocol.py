@@ -20,6 +20,10 @@ class Graph(Protocol):
         """Inside, work given to the device is written down and not done. An error leaves the graph empty."""
         ...
 
+    def made(self, array: Array) -> bool:
+        """Was this array's memory allocated by the recorded work? Then it stays for as long as the graph."""
+        ...
+
     def launch(self) -> None:
         """Do the work, on the same memory; it does not wait."""
         ...
@@ -51,6 +55,12 @@ class Backend(Protocol):
 
     def compile(self, formula: Formula) -> Callable[..., Array]:
         """An elementwise kernel of a formula: arrays and Python scalars in (they broadcast), one new array out."""
+        ...
+
+    def compile_sum(self, formula: Formula) -> Callable[..., Array]:
+        """`total(*inputs, axes=, keepdims=False)`: the sum of a formula over axes of the shape that its inputs broadcast
+        to. A sum of truth values is a count, in int64.
+        """
         ...
 
     def compile_update(self, formula: Formula) -> Callable[..., None]:

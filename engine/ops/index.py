@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import replay
 from ..backends import Array, Backend, backend_of, get_backend, move
 from ..errors import ArgumentError, DTypeError, IndexRangeError, ShapeError
 from ..op import op
@@ -86,6 +87,7 @@ def _lower(part: Any, backend: Backend) -> Any:
             raise ArgumentError("x[...]: a slice can't step by 0")
         return part
     if isinstance(part, Tensor):
+        replay.reads((part.data,), (part,))
         part = part.data
     if hasattr(part, "ndim") and part.ndim and not isinstance(part, np.ndarray):  # on a device, and it stays there
         array = move(part, backend).copy()

@@ -93,13 +93,18 @@ class Tape:
     def __init__(self) -> None:
         self._work: list[Callable[[], Any]] = []
 
+    def made(self, array: ndarray) -> bool:
+        return (array if array._owner is None else array._owner)._made_for is self._work
+
     @contextmanager
     def record(self) -> Iterator[None]:
         global _tape
-        _tape = []
+        _tape = self._work
         try:
             yield
-            self._work = _tape
+        except BaseException:
+            self._work.clear()
+            raise
         finally:
             _tape = None
 
@@ -114,11 +119,12 @@ class Tape:
 class ndarray:
     """Looks like cupy.ndarray."""
 
-    __slots__ = ("__weakref__", "_number", "_owner", "_raw")
+    __slots__ = ("__weakref__", "_made_for", "_number", "_owner", "_raw")
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, raw: np.ndarray, owner: ndarray | None = None) -> None:
         self._raw, self._owner, self._number = raw, owner, _device if owner is None else owner._number
+        self._made_for = _tape  # the work of the graph that this memory belongs to
 
     # -- out of the device: said aloud, and counted
     def get(self) -> np.ndarray:
