@@ -153,7 +153,7 @@ def _placed(a: Any, backend: Backend) -> Any:
 
 
 def _fits(name: str, old: Any, new: Any) -> None:
-    if isinstance(old, Tensor) != isinstance(new, Tensor) or (not isinstance(old, Tensor) and old != new):
+    if isinstance(old, Tensor) != isinstance(new, Tensor) or (not isinstance(old, Tensor) and not _equal(old, new)):
         raise ArgumentError(f"capture: argument {name} was recorded as the constant {old!r}, and is {new!r} now")
     if not isinstance(old, Tensor):
         return
@@ -166,6 +166,11 @@ def _fits(name: str, old: Any, new: Any) -> None:
         raise DTypeError(f"capture: argument {name} was recorded as {old.dtype}, now it is {new.dtype}; {remedy}")
 
 
+def _equal(old: Any, new: Any) -> bool:
+    """Is it the same constant? NaN is, though it does not equal itself."""
+    return old is new or bool(old == new) or bool(old != old and new != new)
+
+
 def _plain(result: Any, inputs: Sequence[Any] = ()) -> Any:
     """The step's results without their history. Those that lie in the inputs' memory are copied: given back as
     arguments of the next call, they would be written over before they are read."""
@@ -176,7 +181,8 @@ def _plain(result: Any, inputs: Sequence[Any] = ()) -> Any:
         aliases = any(changes.overlap(result.data, x.data) for x in inputs if isinstance(x, Tensor))
         return result.clone() if aliases else result
     if isinstance(result, (tuple, list)):
-        return type(result)(_plain(value, inputs) for value in result)
+        values = [_plain(value, inputs) for value in result]
+        return type(result)(*values) if hasattr(result, "_fields") else type(result)(values)  # a namedtuple has fields
     if isinstance(result, dict):
         return {key: _plain(value, inputs) for key, value in result.items()}
     raise ArgumentError(

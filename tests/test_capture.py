@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -159,6 +160,31 @@ def test_arrays_arrive_as_tensors_and_results_stay_where_they_are():
     assert not first["y"].requires_grad
     assert len(seen) == 2  # its Python ran for the plain call and the recorded one
     assert {kind for kind, _ in seen} == {engine.Tensor}
+
+
+@pytest.mark.parametrize(
+    "nan", [float("nan"), np.float64("nan"), np.float32("nan")], ids=lambda nan: type(nan).__name__
+)
+def test_a_constant_may_be_nan(nan):
+    run = captured(lambda x, fill: ops.where(x > 0, x, fill), drawn(3), nan)
+    x = drawn(3, seed=1)
+    np.testing.assert_array_equal(run(x, type(nan)("nan")).numpy(), np.where(x > 0, x, np.nan))
+    if type(nan) is float:
+        with pytest.raises(engine.ArgumentError, match="was recorded as the constant nan, and is 0.0 now"):
+            run(x, 0.0)
+
+
+class Found(NamedTuple):
+    loss: engine.Tensor
+    rest: list[engine.Tensor]
+
+
+def test_a_step_may_return_a_named_tuple():
+    run = captured(lambda x: Found(x.sum(), [x, 2 * x]), drawn(3))
+    found = run(drawn(3, seed=1))
+    assert type(found) is Found
+    np.testing.assert_allclose(found.loss.item(), drawn(3, seed=1).sum(), rtol=1e-5)
+    np.testing.assert_array_equal(found.rest[1].numpy(), 2 * drawn(3, seed=1))
 
 
 def test_a_decorator_keeps_the_name():
