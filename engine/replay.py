@@ -64,6 +64,7 @@ class Recording:
         self._doings: list[Callable[[], None]] = []
         self._undoings: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []  # of the step that is about to happen
         self._changed: changes.Notes = []
+        self._kept: list[Any] = []
         self._leaves: dict[int, Any] = {}  # those that got their gradient in this step, by id
         self._left: list[tuple[Any, Any]] = []  # they, and the gradients that the step leaves them
         self._cleared: set[int] = set()  # ids of the leaves whose gradients the step itself forgets
@@ -143,6 +144,10 @@ class Recording:
         self._leaves[id(leaf)] = leaf
         self.undo(setattr, leaf, "grad", leaf.grad)
         self.reads(leaf.data, leaf)
+
+    def keep(self, thing: Any) -> None:
+        """Let it live for as long as the recording."""
+        self._kept.append(thing)
 
     def reads(self, array: Array, tensor: Any) -> None:
         """The step reads an array, which lies in a tensor or is None's."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ import layers
 import models
 import optim
 from engine import backends, changes, ops
+from engine.kernels.cuda.bounds import Bounds
 from engine.parameter import training_mode
 from tests.gpu.strict import Strict
 
@@ -578,6 +580,61 @@ def test_a_recording_holds_what_it_reads_and_lets_go_of_it(use, device):
     del recording
     gc.collect()
     assert array() is None
+
+
+class Words(np.ndarray):
+    """Three words on a device."""
+
+    get = np.ndarray.copy
+
+
+class Launches:
+    """As much of CuPy as checking indices asks for. What is launched waits until `run`, as in a graph."""
+
+    ascontiguousarray = staticmethod(np.asarray)
+
+    def __init__(self):
+        self.given = []
+
+    def zeros(self, n, dtype):
+        return np.zeros(n, dtype).view(Words)
+
+    def RawModule(self, **text):
+        return SimpleNamespace(get_function=lambda name: lambda grid, block, args: self.given.append(args))
+
+    def run(self):
+        for n, indices, low, high, number, found in self.given:
+            wrong = [i for i in range(n) if not low <= indices.flat[i] < high]
+            if wrong and not found[0]:
+                found[:] = number, wrong[0], indices.flat[wrong[0]]
+
+
+def test_the_checks_of_a_recording_go_with_it():
+    launches = Launches()
+    bounds = Bounds(SimpleNamespace(xp=launches))
+
+    def recorded():
+        recording = engine.replay.Recording(engine.backends.get_backend("cpu"), Younger())
+        with recording.whole(), recording.active():
+            bounds.check(np.array([[1, 2], [9, 0]]), 0, 5, lambda at, i: engine.IndexRangeError(f"{at} is {i}"))
+        return recording
+
+    gone, kept = recorded(), recorded()
+    del gone, launches.given[0]
+    gc.collect()
+    assert len(bounds._recorded) == 1
+    for _ in range(2):
+        launches.run()
+        with pytest.raises(engine.IndexRangeError, match=r"\(1, 0\) is 9"):
+            bounds.raise_found()
+    launches.run()
+    del kept
+    gc.collect()
+    assert not bounds._recorded
+    with pytest.raises(engine.IndexRangeError, match="index 9, at place 2 .* a captured step that is gone now; read"):
+        bounds.raise_found()
+    bounds._found = None  # nobody looks there any more
+    bounds.raise_found()
 
 
 def test_a_graph_knows_its_own_memory():
