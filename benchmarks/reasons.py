@@ -21,10 +21,6 @@ BLAS = "the same product by BLAS, a thread of one-thread BLAS on each core; what
 BY_SIZE = {"1e2": CALL, "1e4": CALL, "1e6": CACHES, "1e7": MEMORY}
 
 REASONS: dict[str, str] = {
-    **dict.fromkeys(
-        ("bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_invert", "bitwise_left_shift", "bitwise_right_shift"),
-        "integers have no SIMD lanes here: NumPy's vectorised loop, on one core",
-    ),
     # shapes
     "positive": "PyTorch gives the same tensor back, here it is a copy: a result never shares memory unless it says so",
     "diagonal": "PyTorch gives a view, here the numbers are gathered",

@@ -62,19 +62,26 @@ def elementwise_formulas():
                     yield f"{op.name}-vjp{i}", op, formula
 
 
-CASES = {name: (op, formula) for name, op, formula in elementwise_formulas() if lanes.lower(formula) is not None}
+HARD = Formula.trace(lambda c, a, b: (make("where", c, make("exp", a) * b, a), a < b), inputs=["c", "a", "b"])
+SHARED = lane_ufunc.parallel_from(lanes.words_of(lanes.lower(HARD)))
+
+CASES = {
+    name: (op, formula)
+    for name, op, formula in elementwise_formulas()
+    if lanes.lower(formula) is not None and op.result != "integer"
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled():
     """The whole registry, compiled at once or read from the cache."""
-    assert lane_cache.precompile((f, truths_of(op, f)) for op, f in CASES.values()) > len(CASES) / 2  # some are equal
+    assert lane_cache.precompile((f, kinds_of(op, f)) for op, f in CASES.values()) > len(CASES) / 2  # some are equal
 
 
-def truths_of(op, formula):
+def kinds_of(op, formula):
     if op.result == "bool" and op.atom.name.startswith("logical"):
-        return [True] * len(formula.inputs)
-    return [n == op.condition for n in formula.inputs]
+        return ["?"] * len(formula.inputs)
+    return ["?" if n == op.condition else "f" for n in formula.inputs]
 
 
 def distance(y, exact):
@@ -105,7 +112,7 @@ def inputs_for(op, formula, shapes, rng):
 # ------------------------------------------------------------------------------------------------ lane mathematics
 @pytest.mark.parametrize("name", BOUNDS)
 def test_lane_mathematics_keeps_its_bound(name):
-    run = lane_cache.function(Formula.trace(lambda x: make(name, x)), [False])
+    run = lane_cache.function(Formula.trace(lambda x: make(name, x)), "f")
     x = np.arange(0, 1 << 32, 4093, dtype=np.uint32).view(np.float32)  # a million bit patterns of all kinds
     with np.errstate(all="ignore"):
         exact = REFERENCE[name](x.astype(float))
@@ -117,7 +124,7 @@ def test_lane_mathematics_keeps_its_bound(name):
 
 @pytest.mark.parametrize("name", BOUNDS)
 def test_lane_mathematics_at_special_values(name):
-    run = lane_cache.function(Formula.trace(lambda x: make(name, x)), [False])
+    run = lane_cache.function(Formula.trace(lambda x: make(name, x)), "f")
     with np.errstate(all="ignore"):
         exact = REFERENCE[name](SPECIAL.astype(float))
     y = run(SPECIAL)
@@ -131,7 +138,7 @@ def test_lane_mathematics_at_special_values(name):
 @pytest.mark.parametrize("name", BOUNDS_OF_TWO)
 def test_lane_mathematics_of_two_numbers(name):
     """Bit patterns of all kinds, ordinary numbers, numbers close to each other, whole ones, and all special values."""
-    run = lane_cache.function(Formula.trace(lambda a, b: make(name, a, b)), [False, False])
+    run = lane_cache.function(Formula.trace(lambda a, b: make(name, a, b)), "ff")
     rng = np.random.default_rng(0)
     bits = rng.integers(0, 1 << 32, (2, 400_000), dtype=np.uint32).view(np.float32)
     plain = rng.standard_normal((2, 400_000)).astype(np.float32) * np.float32([[30], [3]])
@@ -152,7 +159,7 @@ def test_lane_mathematics_of_two_numbers(name):
 
 
 def test_the_neighbour_of_a_number():
-    run = lane_cache.function(Formula.trace(lambda a, b: make("nextafter", a, b)), [False, False])
+    run = lane_cache.function(Formula.trace(lambda a, b: make("nextafter", a, b)), "ff")
     a, b = (x.ravel() for x in np.meshgrid(SPECIAL, SPECIAL))
     np.testing.assert_array_equal(run(a, b), np.nextafter(a, b))
     np.testing.assert_array_equal(np.signbit(run(a, b)), np.signbit(np.nextafter(a, b)))
@@ -161,7 +168,7 @@ def test_the_neighbour_of_a_number():
 @pytest.mark.parametrize(("name", "of"), [("exp", lambda x: -abs(x)), ("expm1", lambda x: -abs(x))])
 def test_a_known_range_changes_no_more_than_the_last_place(name, of):
     """Where an argument can't be positive there is a cheaper form; it may flush subnormal results to 0."""
-    run = lane_cache.function(Formula.trace(lambda x: make(name, of(x))), [False])
+    run = lane_cache.function(Formula.trace(lambda x: make(name, of(x))), "f")
     x = np.arange(0, 1 << 31, 4093, dtype=np.uint32).view(np.float32)
     with np.errstate(all="ignore"):
         exact = REFERENCE[name](of(x.astype(float)))
@@ -171,7 +178,7 @@ def test_a_known_range_changes_no_more_than_the_last_place(name, of):
 
 
 def test_the_logarithm_of_one_and_a_share():
-    run = lane_cache.function(Formula.trace(lambda x: make("log1p", make("exp", -abs(x)))), [False])
+    run = lane_cache.function(Formula.trace(lambda x: make("log1p", make("exp", -abs(x)))), "f")
     x = np.linspace(0, 90, 300_001, dtype=np.float32)
     d = distance(run(x), np.where(x < 87.3, np.log1p(np.exp(-x.astype(float))), 0))
     assert d[x < 87.3].max() <= 2.2 and d[x > 87.7].max() == 0
@@ -235,12 +242,53 @@ def test_special_values_survive(name):
             np.testing.assert_allclose(got, np.float32(value), rtol=5e-7, err_msg=f"{op.name}({x})")
 
 
+# ------------------------------------------------------------------------------------------------ whole numbers
+BITS = {name: OPS[name] for name in OPS if name.startswith("bitwise_")}
+CUTS = {
+    "rows": lambda x: x[: SHARED // 8 * 8 + 5],
+    "odd": lambda x: x[:7],
+    "strided": lambda x: x[:3003:3],
+    "backwards": lambda x: x[1001::-1],
+    "matrix": lambda x: x[: 7 * 300].reshape(7, 300)[:, :251],
+}
+
+
+@pytest.mark.parametrize("layout", CUTS)
+@pytest.mark.parametrize("dtype", ["?", *np.typecodes["AllInteger"][:10]])
+@pytest.mark.parametrize("name", BITS)
+def test_bits_of_whole_numbers_are_numpys(name, dtype, layout):
+    op, rng = BITS[name], np.random.default_rng(2)
+    dtype = np.dtype(dtype)
+    if dtype.kind == "b" and name.endswith("shift"):
+        return  # numbers there
+    bits = rng.integers(0, 2 if dtype.kind == "b" else 256, (2, 2 * SHARED, dtype.itemsize), np.uint8)
+    a, b = (CUTS[layout](x) for x in bits.view(dtype)[..., 0])
+    if name.endswith("shift"):
+        b = np.where(b % 2 == 0, b, b % (8 * dtype.itemsize)).astype(dtype)  # any, and half of them inside
+    xs = (a, b)[: len(op.inputs)]
+    kernel = Elementwise(op.forward)
+    y = kernel(*xs)
+    with using("numpy"):
+        expected = kernel(*xs)
+    assert y.dtype == expected.dtype and y.shape == expected.shape
+    np.testing.assert_array_equal(y, expected)
+    if len(xs) == 2 and dtype.kind != "b":  # beside truth values a number would be an int64
+        np.testing.assert_array_equal(kernel(a, 3), kernel(a, np.full_like(a, 3)))
+
+
+def test_bits_run_in_lanes_and_share_the_cores():
+    a = np.arange(SHARED, dtype=np.int64)
+    run = Elementwise(OPS["bitwise_and"].forward).lanes((a, a))
+    assert lane_ufunc.span_of(run) is not None
+    assert Elementwise(OPS["add"].forward).lanes((a, a)) is None
+    assert Elementwise(OPS["bitwise_and"].forward).lanes((a, a.astype(">i8"))) is None  # the other order of bytes
+
+
 # ------------------------------------------------------------------------------------------------ lengths and layouts
-HARD = Formula.trace(lambda c, a, b: (make("where", c, make("exp", a) * b, a), a < b), inputs=["c", "a", "b"])
 
 
 def hard(c, a, b):
-    run = lane_cache.function(HARD, [True, False, False])
+    run = lane_cache.function(HARD, "?ff")
     lane_ufunc.gather_team()
     return run(c, a, b)
 
@@ -257,7 +305,6 @@ def check_hard(c, a, b):
     assert y.dtype == np.float32 and z.dtype == bool and y.shape == u.shape
 
 
-SHARED = lane_ufunc.parallel_from(lanes.words_of(lanes.lower(HARD)))
 CHUNKS = -(-SHARED // lane_ufunc.CHUNK) * lane_ufunc.CHUNK
 EDGES = [k + d for k in (lane_ufunc.CHUNK, SHARED, CHUNKS) for d in (-1, 0, 1, 37)]
 
@@ -338,7 +385,7 @@ def test_which_layouts_are_rows():
 def test_in_place():
     """An output may be an input, whole or shifted: NumPy keeps apart what overlaps."""
     x = np.linspace(-3, 3, 1000, dtype=np.float32)
-    run = lane_cache.function(Formula.trace(lambda x: make("exp", x)), [False])
+    run = lane_cache.function(Formula.trace(lambda x: make("exp", x)), "f")
     y, expected = x.copy(), run(x)
     run(y, out=y)
     np.testing.assert_array_equal(y, expected)
@@ -406,16 +453,15 @@ def test_weak_scalars_keep_float32():
         np.testing.assert_array_equal(y, x * np.float32(scalar))
 
 
-def test_a_primitive_without_lanes_takes_numpy():
-    formula = Formula(("x",), (node("bitwise_invert", var("x")),))
-    assert lanes.lower(formula) is None and lane_cache.function(formula, [False]) is None
-    x = np.ones(3, np.int64)
-    np.testing.assert_array_equal(Elementwise(formula)(x), ~x)
+def test_what_has_no_lanes_takes_numpy():
+    formula = Formula(("x",), (node("bitwise_invert", var("x")) + 1,))  # bits and a sum, of whole numbers
+    assert all(lane_cache.function(formula, kind) is None for kind in "f?il")
+    x = np.arange(3)
+    np.testing.assert_array_equal(Elementwise(formula)(x), -x)
 
 
-def test_every_op_of_floats_has_lanes():
-    without = {name for name, _, formula in elementwise_formulas() if lanes.lower(formula) is None}
-    assert all(OPS[name.split("-")[0]].result == "integer" for name in without), without
+def test_every_op_has_lanes():
+    assert not [name for name, _, formula in elementwise_formulas() if lanes.lower(formula) is None]
 
 
 def test_float64_and_half_take_numpy():
@@ -501,10 +547,10 @@ def test_a_damaged_or_read_only_cache_costs_speed_only(tmp_path):
 
 def test_an_edited_op_is_compiled_anew(monkeypatch):
     formula, x = Formula(("x",), (node("relu6", var("x")),)), np.float32([-1.0, 9.0])
-    np.testing.assert_array_equal(lane_cache.function(formula, [False])(x), [0, 6])
+    np.testing.assert_array_equal(lane_cache.function(formula, "f")(x), [0, 6])
     edited = replace(ATOMS["relu6"], forward=lambda x: make("minimum", x, 7.0))
     monkeypatch.setitem(ATOMS, "relu6", edited)
-    np.testing.assert_array_equal(lane_cache.function(formula, [False])(x), [-1, 7])
+    np.testing.assert_array_equal(lane_cache.function(formula, "f")(x), [-1, 7])
 
 
 def test_without_a_compiler_numpy_computes(tmp_path):

@@ -23,6 +23,7 @@ from .protocol import SMALL, Array, Graph
 
 ndarray = np.ndarray
 NOTHING_TO_DO = contextlib.nullcontext()
+IN_LANES = frozenset("f" + np.typecodes["AllInteger"])  # kinds of numbers that formulas in lanes may take
 X86 = platform.machine() in ("x86_64", "AMD64")  # elsewhere lanes leave floating-point warnings to be silenced here
 
 
@@ -116,7 +117,8 @@ _kernels: weakref.WeakSet[Elementwise] = weakref.WeakSet()
 class Elementwise:
     """A formula, callable on arrays and weak Python scalars of one computing dtype.
 
-    float32 and truth values go to SIMD lanes where they can be built; other dtypes take NumPy's whole-array operations.
+    float32, truth values and the bits of integers go to SIMD lanes where they can be built; other dtypes take NumPy's
+    whole-array operations.
 
     ready     functions to call without any thought about what the inputs are: by the dtype that is computed in, as far
               as met, and by `prepare`d kinds of inputs. Where no array has an axis they return NumPy's scalars. Inputs
@@ -126,7 +128,7 @@ class Elementwise:
     def __init__(self, formula: Formula, flush: bool = False) -> None:
         self.formula, self.flush = formula, flush
         self._numpy: dict[Any, Callable[..., Any]] = {}
-        self._lanes: dict[tuple[bool, ...], Callable[..., Any] | None] = {}  # by which inputs are truth values
+        self._lanes: dict[tuple[str, ...], Callable[..., Any] | None] = {}  # by what the inputs are
         self._results: dict[Callable[..., Any], list[Any]] = {}  # of a function in lanes: its results' dtypes
         self.ready: dict[Any, Callable[..., Any]] = {}
         _kernels.add(self)
@@ -170,26 +172,21 @@ class Elementwise:
         return out[0] if len(out) == 1 else out
 
     def lanes(self, xs: Sequence[Any]) -> Any:
-        """The formula in SIMD lanes, if these inputs are float32, truth values and Python scalars, or truth values."""
-        truths, floats = [], False
-        for x in xs:
-            if type(x) is ndarray:
-                dtype = x.dtype
-                if dtype == float32:  # not "is": a copied or unpickled array has a dtype object of its own
-                    floats = True
-                elif dtype != bool_:
-                    return None
-                truths.append(dtype == bool_)
-            else:
-                truths.append(False)
-        key = tuple(truths)
-        if not (floats or all(key)) or _lowering != "lanes":
+        """The formula in SIMD lanes, if these inputs are truth values, or numbers of one kind that has lanes, and
+        Python scalars and truth values beside them.
+        """
+        kinds = [x.dtype.char if type(x) is ndarray else "" for x in xs]
+        numbers = {kind for kind in kinds if kind and kind != "?"}
+        if len(numbers) > 1 or not (numbers or all(kinds)) or not IN_LANES.issuperset(numbers) or _lowering != "lanes":
             return None
+        if not all(x.dtype.isnative for x in xs if type(x) is ndarray):
+            return None
+        key = tuple([kind or next(iter(numbers)) for kind in kinds])
         if key not in self._lanes:
             run = self._lanes[key] = _lane_function(self.formula, key, self.flush)
             if run is not None:
-                kinds = run.types[0].partition("->")[2]  # type: ignore[attr-defined]
-                self._results[run] = [bool_ if kind == "?" else float32 for kind in kinds]
+                results = run.types[0].partition("->")[2]  # type: ignore[attr-defined]
+                self._results[run] = [np.dtype(kind) for kind in results]
         return self._lanes[key]
 
     def numpy(self, xs: Sequence[Any]) -> Callable[..., Any]:
@@ -246,12 +243,12 @@ class Update:
             target[...] = y
 
 
-def _lane_function(formula: Formula, truths: tuple[bool, ...], flush: bool) -> Callable[..., Any] | None:
+def _lane_function(formula: Formula, kinds: tuple[str, ...], flush: bool) -> Callable[..., Any] | None:
     """A ufunc, or None where the formula, the processor or the user's settings call for NumPy."""
     from ..kernels.cpu import lane_cache
 
-    run = lane_cache.function(formula, truths, flush) if lane_cache.enabled() else None
-    if run is None or all(truths) and "f" in run.types[0].partition("->")[2]:  # of truth values come truth values only
+    run = lane_cache.function(formula, kinds, flush) if lane_cache.enabled() else None
+    if run is None or {*kinds} == {"?"} and "f" in run.types[0].partition("->")[2]:  # truth values make truth values
         return None
     if X86:
         return run

@@ -1,6 +1,6 @@
 """Formulas as machine code, kept on disk: 5 ms for a new one, a fraction of a millisecond for a known one.
 
-    function(formula, truths)      a NumPy ufunc that computes the formula in SIMD lanes, or None
+    function(formula, kinds)       a NumPy ufunc that computes the formula in SIMD lanes, or None
     precompile(formulas)           the same for many at once, kept in one file
 
 A kernel is kept under a digest of all that its machine code depends on: the formula, the lane sources, the processor,
@@ -32,9 +32,10 @@ from .lane_span import span
 from .lane_ufunc import span_of, ufunc
 from .lane_words import LIBM
 
-Key = tuple[str, tuple[bool, ...]]  # a formula and which of its inputs are truth values
+Key = tuple[str, tuple[str, ...]]  # a formula and what its inputs are
 
 SOURCES = sorted(Path(__file__).parent.glob("lane*.py"))
+REGISTER = 32  # bytes
 MOST_FILES = 4096  # in the folder; then the older half goes
 
 
@@ -43,28 +44,28 @@ def enabled() -> bool:
     return os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0") and _machine() is not None
 
 
-def function(formula: Formula, truths: Sequence[bool], flush: bool = False) -> np.ufunc | None:
-    """The formula as a ufunc of float32 arrays (bool ones where `truths` says so). None where it has no lane form.
+def function(formula: Formula, kinds: Sequence[str], flush: bool = False) -> np.ufunc | None:
+    """The formula as a ufunc of arrays of these kinds, "f", "?" or those of integers. None where it has no lane form.
 
     With `flush`, numbers below the smallest normal one count as 0: moving averages that fade out would else slow down.
     """
     lowered = _lower(formula, lanes.Lowered())
-    if lowered is None:
+    if lowered is None or not lanes.takes(lowered, kinds):
         return None
     with _lock:
-        key = lowered.key, tuple(truths)  # lowered: the key must change when an op in it was edited
+        key = lowered.key, tuple(kinds)  # lowered: the key must change when an op in it was edited
         if key not in _addresses:
             _load([(key, lowered)])
         address = _addresses[key]
-    return ufunc(address, _loop(), truths, lanes.truths_of(lowered, truths), lanes.words_of(lowered), flush)
+    return ufunc(address, _loop(), kinds, lanes.kinds_of(lowered, kinds), lanes.words_of(lowered), flush)
 
 
-def precompile(formulas: Iterable[tuple[Formula, Sequence[bool]]]) -> int:
+def precompile(formulas: Iterable[tuple[Formula, Sequence[str]]]) -> int:
     """Compile or load many formulas as one file; how many of them have a lane form."""
     with _lock:
         done = lanes.Lowered()
-        lowered = [(_lower(f, done), tuple(truths)) for f, truths in formulas]
-        work = {(f.key, truths): f for f, truths in lowered if f is not None}
+        lowered = [(_lower(f, done), tuple(kinds)) for f, kinds in formulas]
+        work = {(f.key, kinds): f for f, kinds in lowered if f is not None and lanes.takes(f, kinds)}
         _load([(key, f) for key, f in work.items() if key not in _addresses])
         return len(work)
 
@@ -106,11 +107,12 @@ def cpu() -> tuple[str, str]:
     return name, features or ""
 
 
-def width(formula: Formula) -> int:
+def width(formula: Formula, kinds: Sequence[str]) -> int:
     """Lanes: several vector registers full, so that one instruction need not wait for the one before."""
     registers = 4 if "+avx2" in cpu()[1].split(",") else 2
     widened = any(e.name == "lane.wide" for e in topological(formula.outs))
-    return registers * (4 if widened else 8)
+    widest = 8 if widened else max(np.dtype(kind).itemsize for kind in (*kinds, *lanes.kinds_of(formula, kinds)))
+    return registers * REGISTER // widest
 
 
 @functools.cache
@@ -155,8 +157,8 @@ def _load(work: Sequence[tuple[Key, Formula]]) -> None:
 
     def make() -> ir.Module:
         module = _module()
-        for name, ((_, truths), formula) in zip(names, work, strict=True):
-            span(module, name, formula, truths, width(formula))
+        for name, ((_, kinds), formula) in zip(names, work, strict=True):
+            span(module, name, formula, kinds, width(formula, kinds))
         return module
 
     _link(_kept(repr([key for key, _ in work]), make))

@@ -19,22 +19,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 
 from engine.formula import Formula
 
-from .lane_ir import F32, I1, I8, I64, counting, load, looping, store, variable
+from .lane_ir import F32, I1, I64, counting, load, looping, store, variable
 from .lane_words import Lanes, compute
-from .lanes import truths_of
+from .lanes import kinds_of
 
 
 class Operand:
     """An array of the call: where it lies, its step, and the side buffer that stands in for it."""
 
-    def __init__(self, b: ir.IRBuilder, lanes: Lanes, j: int, truth: bool) -> None:
-        self.lanes, self.j, self.memory = lanes, j, I8 if truth else F32
-        self.vector = lanes.bytes if truth else lanes.floats
-        self.item = 1 if truth else 4
+    def __init__(self, b: ir.IRBuilder, lanes: Lanes, j: int, kind: str) -> None:
+        self.lanes, self.j, self.truth, self.item = lanes, j, kind == "?", np.dtype(kind).itemsize
+        self.memory = F32 if kind == "f" else ir.IntType(8 * self.item)
+        self.vector = ir.VectorType(self.memory, lanes.width)
         memory = b.alloca(self.vector)
         memory.align = 64
         self.buffer = b.ptrtoint(memory, I64)
@@ -52,27 +53,25 @@ class Operand:
         self._copy(b, self.buffer, I64(self.item), address, self.step, count)
 
     def _copy(self, b: ir.IRBuilder, *words: Any) -> None:
-        name = f"lane_copy_{self.item}"
+        name = f"lane_copy_{self.memory}"
         b.call(b.module.globals.get(name) or _copier(b.module, name, self.memory), words)
 
     def read(self, b: ir.IRBuilder, address: Any) -> Any:
         x = load(b, address, self.vector, self.item)
-        if self.vector == self.lanes.floats:
-            return x
-        return b.icmp_unsigned("!=", x, ir.Constant(self.vector, [0] * self.lanes.width))
+        return b.icmp_unsigned("!=", x, self.lanes.whole(0, x)) if self.truth else x
 
     def write(self, b: ir.IRBuilder, value: Any, address: Any) -> None:
-        store(b, value if value.type == self.lanes.floats else b.zext(value, self.lanes.bytes), address, self.item)
+        store(b, b.zext(value, self.vector) if self.truth else value, address, self.item)
 
 
-def span(module: ir.Module, name: str, formula: Formula, truths: Sequence[bool], width: int) -> None:
-    """Add `void name(i64 args, i64 steps, i64 start, i64 n)` to the module; `truths`: which inputs are truth values."""
+def span(module: ir.Module, name: str, formula: Formula, kinds: Sequence[str], width: int) -> None:
+    """Add `void name(i64 args, i64 steps, i64 start, i64 n)` to the module; `kinds`: what the inputs are."""
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * 4), name)
     args, steps, start, n = function.args
     b = ir.IRBuilder(function.append_basic_block("entry"))
     lanes = Lanes(b, width)
-    inputs = [Operand(b, lanes, j, truth) for j, truth in enumerate(truths)]
-    outputs = [Operand(b, lanes, len(inputs) + j, truth) for j, truth in enumerate(truths_of(formula, truths))]
+    inputs = [Operand(b, lanes, j, kind) for j, kind in enumerate(kinds)]
+    outputs = [Operand(b, lanes, len(inputs) + j, kind) for j, kind in enumerate(kinds_of(formula, kinds))]
     operands = inputs + outputs
     for o in operands:
         o.open(b, args, steps, start)

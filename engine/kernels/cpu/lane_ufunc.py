@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-BOOL, FLOAT = 0, 11  # NPY_BOOL, NPY_FLOAT
 FROM_FUNCTION = 1  # place of PyUFunc_FromFuncAndData in NumPy's table of ufunc functions
 
 CHUNK, LARGE_CHUNK = 1 << 14, 1 << 16  # elements that a core takes at a time, at least and at most
@@ -32,14 +31,14 @@ def parallel_from(words: int) -> int:
 
 
 def ufunc(
-    span: int, loop: int, truths: Sequence[bool], results: Sequence[bool], words: int = 1, flush: bool = False
+    span: int, loop: int, inputs: Sequence[str], results: Sequence[str], words: int = 1, flush: bool = False
 ) -> np.ufunc:
     """The ufunc whose rows are computed by `loop(args, dimensions, steps, data)`, `words` instructions an element."""
     data = (ctypes.c_int64 * 4)(span, ctypes.addressof(_team), flush, parallel_from(words))
     functions, datas = (ctypes.c_void_p * 1)(loop), (ctypes.c_void_p * 1)(ctypes.addressof(data))
-    kinds = bytes(BOOL if truth else FLOAT for truth in (*truths, *results))
+    kinds = bytes(np.dtype(kind).num for kind in (*inputs, *results))
     _alive.append((data, functions, datas, kinds))
-    made: np.ufunc = _maker()(functions, datas, kinds, 1, len(truths), len(results), -1, b"formula", b"", 0)
+    made: np.ufunc = _maker()(functions, datas, kinds, 1, len(inputs), len(results), -1, b"formula", b"", 0)
     _spans[made] = span, flush
     return made
 

@@ -1,8 +1,8 @@
 """Words as LLVM instructions on W numbers side by side: what formulas in SIMD lanes are made of.
 
-Numbers are float32; truth values are a byte in memory and a bit in a lane. Where 24 bits would not do on the way to a
-result (an angle less its whole turns, the exponent of a power), `wide` takes numbers to float64 and `narrow` back; a
-float32 that meets a float64 becomes one. Multiplications and additions may fuse ("contract"); no other licence is
+Numbers are float32; truth values are a byte in memory and a bit in a lane; integers of any size are there for their
+bits alone. Where 24 bits would not do on the way to a result (an angle less its whole turns, the exponent of a power),
+`wide` takes numbers to float64 and `narrow` back; a float32 that meets a float64 becomes one. Multiplications and additions may fuse ("contract"); no other licence is
 taken, so that infinities, nan and -0 mean what they mean in NumPy.
 """
 
@@ -238,6 +238,22 @@ def _libm(name: str) -> Callable[..., Any]:
     return call
 
 
+def _inside(v: Lanes, n: Any) -> tuple[Any, Any]:
+    """Is 0 <= n < the number of bits, and that number less 1?"""
+    bits = n.type.element.width
+    return v.builder.icmp_unsigned("<", n, v.whole(bits, n)), v.whole(bits - 1, n)
+
+
+def _shift_left(v: Lanes, a: Any, n: Any) -> Any:
+    return v.builder.select(_inside(v, n)[0], v.builder.shl(a, n), v.whole(0, a))
+
+
+def _shift_right(v: Lanes, a: Any, n: Any) -> Any:
+    """Copies of the sign come in; beyond all bits, as for n < 0 in NumPy, they are all that is left."""
+    inside, most = _inside(v, n)
+    return v.builder.ashr(a, v.builder.select(inside, n, most))
+
+
 # word -> (what its arguments are taken as, its instructions)
 WORDS: dict[str, tuple[str, Word]] = {
     "add": ("numbers", lambda v, a, b: v.builder.fadd(a, b, flags=FUSE)),
@@ -265,6 +281,12 @@ WORDS: dict[str, tuple[str, Word]] = {
     "logical_or": ("truths", lambda v, a, b: v.builder.or_(a, b)),
     "logical_xor": ("truths", lambda v, a, b: v.builder.xor(a, b)),
     "where": ("as_they_are", _where),
+    "bitwise_invert": ("as_they_are", lambda v, a: v.builder.not_(a)),
+    "bitwise_and": ("as_they_are", lambda v, a, b: v.builder.and_(a, b)),
+    "bitwise_or": ("as_they_are", lambda v, a, b: v.builder.or_(a, b)),
+    "bitwise_xor": ("as_they_are", lambda v, a, b: v.builder.xor(a, b)),
+    "bitwise_left_shift": ("as_they_are", _shift_left),
+    "bitwise_right_shift": ("as_they_are", _shift_right),
     # Words that only lane mathematics uses; lane_math.py says what they mean.
     "lane.fma": ("numbers", lambda v, a, b, c: v.intrinsic("fmuladd", a, b, c)),
     "lane.nearest": ("numbers", _round),
@@ -290,6 +312,8 @@ LIBM = {f"lane.far_{name}": name for name in ("sin", "cos", "tan", "fmod")}  # w
 BOOLEAN = {"less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "lane.signbit", "lane.odd"}
 
 BOOLEAN |= {"logical_not", "logical_and", "logical_or", "logical_xor"}
+SHIFTS = {"bitwise_left_shift", "bitwise_right_shift"}
+BITWISE = {"bitwise_invert", "bitwise_and", "bitwise_or", "bitwise_xor"} | SHIFTS
 
 
 def compute(lanes: Lanes, formula: Formula, inputs: dict[str, Any]) -> list[Any]:

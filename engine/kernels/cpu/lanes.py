@@ -14,7 +14,7 @@ from engine.expr import ATOMS, Sym, call_with_params, inputs_of, lift, make, top
 from engine.formula import Formula
 
 from .lane_forms import FORMULAS, SHARPER, Range, range_of
-from .lane_words import BOOLEAN, WORDS
+from .lane_words import BITWISE, BOOLEAN, SHIFTS, WORDS
 
 LEAVES = ("var", "const")
 
@@ -68,17 +68,28 @@ def words_of(formula: Formula) -> int:
     return sum(e.name in WORDS for e in topological(formula.outs))
 
 
-def truths_of(formula: Formula, truths: Sequence[bool]) -> list[bool]:
-    """Which outputs are truth values, given which inputs are."""
-    inputs = dict(zip(formula.inputs, truths, strict=True))
-    truth: dict[Sym, bool] = {}
+def kinds_of(formula: Formula, kinds: Sequence[str]) -> list[str]:
+    """What the outputs are, given what the inputs are: "f" float32, "?" truth values, or whole numbers such as "i"."""
+    inputs = dict(zip(formula.inputs, kinds, strict=True))
+    kind: dict[Sym, str] = {}
     for e in topological(formula.outs):
         if e.name == "var":
-            truth[e] = inputs[e.args[0]]
+            kind[e] = inputs[e.args[0]]
         elif e.name == "const":
-            truth[e] = isinstance(e.args[0], bool)
+            kind[e] = "?" if isinstance(e.args[0], bool) else "f"
         elif e.name == "where":
-            truth[e] = truth[e.args[1]] and truth[e.args[2]]
+            kind[e] = "?" if kind[e.args[1]] == kind[e.args[2]] == "?" else "f"
+        elif e.name in BITWISE:
+            kind[e] = kind[e.args[0]]
         else:
-            truth[e] = e.name in BOOLEAN
-    return [truth[e] for e in formula.outs]
+            kind[e] = "?" if e.name in BOOLEAN else "f"
+    return [kind[e] for e in formula.outs]
+
+
+def takes(formula: Formula, kinds: Sequence[str]) -> bool:
+    """Can a formula in `WORDS` be computed on these? On whole numbers of one kind where it is all about their bits."""
+    words = {e.name for e in topological(formula.outs) if e.name not in LEAVES}
+    if not words & BITWISE:
+        return all(kind in "?f" for kind in kinds)
+    (kind, *others) = set(kinds)
+    return not others and words <= BITWISE and kind != "f" and not (words & SHIFTS and kind in "?BHILQ")
