@@ -137,6 +137,68 @@ def test_what_cublas_refuses_has_a_remedy(status, says):
         cublas._checked(status)
 
 
+class CBLAS:
+    """A library whose functions note their arguments as C would get them, numbers cut to the bits of their types."""
+
+    def __init__(self, name):
+        self.name, self.got = name, {}
+
+    def __getattr__(self, name):
+        def function(*args):
+            types = zip(function.argtypes, args, strict=True)
+            self.got[name] = [kind(a).value if isinstance(a, int) else a for kind, a in types]
+            return 0
+
+        setattr(self, name, function)
+        return function
+
+
+def huge(shape, strides):
+    """A float32 array of the device, by its numbers alone."""
+    facts = {"itemsize": 4, "dtype": np.dtype("float32"), "ndim": len(shape), "data": SimpleNamespace(ptr=4096)}
+    return SimpleNamespace(shape=shape, strides=strides, **facts)
+
+
+BIG = 2**31 + 5
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "counts"),
+    [
+        (huge((BIG, 2), (8, 4)), huge((2, 3), (12, 4)), {"m": 3, "n": BIG, "k": 2}),
+        (huge((2, 3), (12, 4)), huge((3, BIG), (4 * BIG, 4)), {"m": BIG, "n": 2, "k": 3, "lda": BIG, "ldc": BIG}),
+        (huge((2, BIG), (4 * BIG, 4)), huge((BIG, 1), (4, 4)), {"m": 1, "n": 2, "k": BIG, "ldb": BIG}),
+        (huge((BIG, 1, 1), (4, 4, 4)), huge((1, 1), (4, 4)), {"count": BIG}),
+    ],
+    ids=["rows", "columns", "depth", "batch"],
+)
+def test_cublas_is_given_counts_beyond_32_bits_as_they_are(monkeypatch, a, b, counts):
+    from engine.kernels.cuda import cublas
+
+    cupy = SimpleNamespace(
+        empty=lambda shape, dtype: huge(shape, ()),
+        cuda=SimpleNamespace(
+            runtime=SimpleNamespace(runtimeGetVersion=lambda: 13020), get_cublas_handle=lambda: 7,
+            get_current_stream=lambda: SimpleNamespace(ptr=9),
+        ),
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(cublas.ctypes, "CDLL", CBLAS)
+    cublas._library.cache_clear()
+    try:
+        cublas.product(a, b)
+        library = cublas._library()
+    finally:
+        cublas._library.cache_clear()
+    names = [
+        "handle", "transa", "transb", "m", "n", "k", "alpha", "A", "Atype", "lda", "strideA", "B", "Btype", "ldb",
+        "strideB", "beta", "C", "Ctype", "ldc", "strideC", "count", "compute", "algorithm",
+    ]  # fmt: skip
+    got = dict(zip(names, library.got["cublasGemmStridedBatchedEx_64"], strict=True))
+    assert {name: got[name] for name in counts} == counts
+    assert got["strideC"] == got["m"] * got["n"]
+
+
 # ------------------------------------------------------------------------------------------------ where things lie
 def test_inside_a_device_everything_is_made_there():
     with engine.device("strict"):

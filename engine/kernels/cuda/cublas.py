@@ -2,8 +2,8 @@
 
     C (n,m) = B^T (n,k) A^T (k,m)          # cuBLAS counts along columns: it sees each of our matrices transposed
 
-One function of cuBLAS serves all: cublasGemmStridedBatchedEx. 16 bits and float32 are added up in float32, or in TF32
-where that was chosen.
+One function of cuBLAS serves all: cublasGemmStridedBatchedEx_64, whose counts have 64 bits; CUDA has it since 12.0. 16
+bits and float32 are added up in float32, or in TF32 where that was chosen.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def product(a: Array, b: Array) -> Array:
     _checked(library.cublasSetPointerMode_v2(handle, 0))  # the two scales lie on the host
     _checked(library.cublasSetMathMode(handle, SUMS_AS_COMPUTED))
     _checked(
-        library.cublasGemmStridedBatchedEx(
+        library.cublasGemmStridedBatchedEx_64(
             handle, second[0], first[0], N, M, K, ctypes.byref(scale(1)), b.data.ptr, kind, *second[1:], a.data.ptr,
             kind, *first[1:], ctypes.byref(scale(0)), y.data.ptr, kind, N, M * N, count, computed, DEFAULT,
         )
@@ -88,13 +88,13 @@ def _library() -> Any:
     """cuBLAS, which CuPy has loaded: its version is that of the runtime."""
     version = _cupy().cuda.runtime.runtimeGetVersion() // 1000
     library = ctypes.CDLL(f"cublas64_{version}.dll" if sys.platform == "win32" else f"libcublas.so.{version}")
-    number, wide, place = ctypes.c_int, ctypes.c_longlong, ctypes.c_void_p
-    matrix: list[Any] = [place, number, number, wide]  # address, type, step to the next row, to the next matrix
-    library.cublasGemmStridedBatchedEx.argtypes = [
-        place, *[number] * 5, place, *matrix, *matrix, place, *matrix, number, number, number
+    word, count, place = ctypes.c_int, ctypes.c_int64, ctypes.c_void_p
+    matrix: list[Any] = [place, word, count, count]  # address, type, step to the next row, to the next matrix
+    library.cublasGemmStridedBatchedEx_64.argtypes = [
+        place, word, word, count, count, count, place, *matrix, *matrix, place, *matrix, count, word, word
     ]  # fmt: skip
     library.cublasSetStream_v2.argtypes = [place, place]
-    library.cublasSetPointerMode_v2.argtypes = library.cublasSetMathMode.argtypes = [place, number]
+    library.cublasSetPointerMode_v2.argtypes = library.cublasSetMathMode.argtypes = [place, word]
     return library
 
 

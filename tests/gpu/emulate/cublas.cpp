@@ -101,9 +101,9 @@ int cublasGemmEx(Handle, int ta, int tb, int m, int n, int k, const void* al, co
         return gemm(ta, tb, m, n, k, al_now, A, At, lda, B, Bt, ldb, be_now, C, Ct, ldc, 0, 0, 0);
     });
 }
-int cublasGemmStridedBatchedEx(Handle, int ta, int tb, int m, int n, int k, const void* al, const void* A, int At,
-                               int lda, Int sa, const void* B, int Bt, int ldb, Int sb, const void* be, void* C, int Ct,
-                               int ldc, Int sc, int count, int compute, int) {
+int cublasGemmStridedBatchedEx_64(Handle, int ta, int tb, Int m, Int n, Int k, const void* al, const void* A, int At,
+                                  Int lda, Int sa, const void* B, int Bt, Int ldb, Int sb, const void* be, void* C,
+                                  int Ct, Int ldc, Int sc, Int count, int compute, int) {
     const double al_now = scalar(al, compute);
     const double be_now = scalar(be, compute);
     return work([=] {
@@ -114,6 +114,12 @@ int cublasGemmStridedBatchedEx(Handle, int ta, int tb, int m, int n, int k, cons
         }
         return 0;
     });
+}
+int cublasGemmStridedBatchedEx(Handle h, int ta, int tb, int m, int n, int k, const void* al, const void* A, int At,
+                               int lda, Int sa, const void* B, int Bt, int ldb, Int sb, const void* be, void* C, int Ct,
+                               int ldc, Int sc, int count, int compute, int algorithm) {
+    return cublasGemmStridedBatchedEx_64(h, ta, tb, m, n, k, al, A, At, lda, sa, B, Bt, ldb, sb, be, C, Ct, ldc, sc,
+                                         count, compute, algorithm);
 }
 int cublasSgemmStridedBatched(Handle h, int ta, int tb, int m, int n, int k, const float* al, const float* A, int lda,
                               Int sa, const float* B, int ldb, Int sb, const float* be, float* C, int ldc, Int sc,
