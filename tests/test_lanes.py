@@ -280,6 +280,10 @@ def test_bits_run_in_lanes_and_share_the_cores():
     a = np.arange(SHARED, dtype=np.int64)
     run = Elementwise(OPS["bitwise_and"].forward).lanes((a, a))
     assert lane_ufunc.span_of(run) is not None
+    rows, row = a[: SHARED // 300 * 300].reshape(300, -1), a[: SHARED // 300]
+    y = Elementwise(Formula.trace(lambda p, q, n: make("bitwise_xor", make("bitwise_and", p, q), n)))(rows, row, 7)
+    np.testing.assert_array_equal(y, rows & row ^ 7)
+    assert y.dtype == np.int64
     assert Elementwise(OPS["add"].forward).lanes((a, a)) is None
     assert Elementwise(OPS["bitwise_and"].forward).lanes((a, a.astype(">i8"))) is None  # the other order of bytes
 

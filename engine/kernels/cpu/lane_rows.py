@@ -65,7 +65,8 @@ def share(kernel: tuple[int, int, bool], xs: Sequence[Any], out: Sequence[Array]
     shape, workers = out[0].shape, get_num_threads() - 1
     if not workers or len(xs) + len(out) > MOST:
         return False
-    given = [x if isinstance(x, np.ndarray) else np.asarray(x, np.float32) for x in xs]
+    dtype = next((x.dtype for x in xs if isinstance(x, np.ndarray) and x.dtype.kind != "b"), np.float32)
+    given = [x if isinstance(x, np.ndarray) else np.asarray(x, dtype) for x in xs]
     operands = [*(np.broadcast_to(x, shape) for x in given), *out]
     merged = _merged(shape, [x.strides for x in operands])
     if merged is None:

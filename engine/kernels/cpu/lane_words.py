@@ -2,8 +2,8 @@
 
 Numbers are float32; truth values are a byte in memory and a bit in a lane; integers of any size are there for their
 bits alone. Where 24 bits would not do on the way to a result (an angle less its whole turns, the exponent of a power),
-`wide` takes numbers to float64 and `narrow` back; a float32 that meets a float64 becomes one. Multiplications and additions may fuse ("contract"); no other licence is
-taken, so that infinities, nan and -0 mean what they mean in NumPy.
+`wide` takes numbers to float64 and `narrow` back; a float32 that meets a float64 becomes one. Multiplications and
+additions may fuse ("contract"); no other licence is taken, so that infinities, nan and -0 mean what they mean in NumPy.
 """
 
 from __future__ import annotations
