@@ -46,23 +46,24 @@ REASONS: dict[str, str] = {
     **dict.fromkeys(
         (
             "concat", "stack", "tile", "repeat", "roll", "flip", "pad", "tril", "triu", "astype", "set_at",
-            "take_along_axis", "one_hot", "count_nonzero", "nonzero", "searchsorted", "unique_values", "argsort",
+            "one_hot", "count_nonzero", "nonzero", "searchsorted", "unique_values", "argsort",
             "sort", "argmax", "prod", "cumulative_prod",
         ),
         NUMPY,
     ),
     **dict.fromkeys(("prod backward", "cumulative_prod backward"), TREE),
-    "topk": "all of a row is sorted by NumPy, on one core; PyTorch selects",
     "cumulative_logsumexp": "log2 T passes of NumPy's logaddexp, so that no exponential overflows; one core",
     "cumulative_sum backward": "flipped, summed and flipped: three passes",
     "diff": "two strided slices, which are no rows of one matrix, subtracted on one core",
-    **dict.fromkeys(("scatter_add", "index_add"), "equal indices add up in a fixed order, one index after the other"),
+    **dict.fromkeys(
+        ("scatter_add", "index_add"), "equal indices add up in a fixed order, in 64 bits or block by block"
+    ),
     **dict.fromkeys(("take", "embedding"), "indices are checked before anything is read"),
     "clip": "an op of three inputs, its bounds two arrays of one number: the Python of the call",
     "glu": MANY,
     # reductions
     **dict.fromkeys(("norm", "power_norm"), f"divided by the largest magnitude first, lest a square overflow; {NUMPY}"),
-    **dict.fromkeys(("sum", "mean", "max", "min"), KERNEL),
+    **dict.fromkeys(("sum", "mean", "max", "min", "topk", "take_along_axis"), KERNEL),
     "sum backward": "the cotangent is repeated into a fresh gradient, where PyTorch keeps a view of one number",
     # products
     "outer": "its inputs are small, so it takes the short way, where NumPy walks the large result on one core",

@@ -65,7 +65,11 @@ class CPU:
         return self.kernel("random", "philox_bits")(seed, stream, start, n)
 
     def check_bounds(self, indices: Array, low: int, high: int, explain: Callable[..., Exception]) -> None:
-        if indices.size and (indices.min() < low or indices.max() >= high):
+        if indices.size >= SMALL:
+            inside = self.kernel("bounds", "all_within")(indices, low, high)
+        else:
+            inside = not indices.size or (indices.min() >= low and indices.max() < high)
+        if not inside:
             at = tuple(np.argwhere((indices < low) | (indices >= high))[0].tolist())
             raise explain(at, int(indices[at]))
 

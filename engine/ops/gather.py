@@ -119,9 +119,7 @@ def index_add(x: Array, indices: Array, values: Array, *, axis: int = 0) -> Arra
     room = x.shape[:k] + indices.shape + x.shape[k + 1 :]
     if values.shape != room:
         raise ShapeError(f"index_add: values of shape {values.shape}, but the slices make {room}")
-    y = backend_of(x).xp.array(x, order="C")
-    backend_of(x).scatter_add(y, (slice(None),) * k + (indices,), values)
-    return y
+    return backend_of(x).kernel("gather", "index_add")(x, indices, values, k)
 
 
 @index_add.vjp(saves=["indices"])
@@ -179,7 +177,7 @@ def take_along_axis(x: Array, indices: Array, *, axis: int = -1) -> Array:
     Raises IndexRangeError for an index outside of the axis, ShapeError where the other sides differ (1 broadcasts).
     """
     k = _along("take_along_axis", x, indices, axis)
-    return backend_of(x).xp.take_along_axis(x, indices, k)
+    return backend_of(x).kernel("gather", "take_along_axis")(x, indices, k)
 
 
 @take_along_axis.vjp
@@ -243,12 +241,7 @@ def scatter_add(x: Array, indices: Array, values: Array, *, axis: int = -1) -> A
             f"scatter_add: indices of shape {indices.shape} for x of shape {x.shape}; "
             f"but for axis {axis} the sides must be equal"
         )
-    y = backend_of(x).xp.array(x, order="C")
-    xp = backend_of(x).xp
-    grid = [xp.arange(n).reshape([-1 if i == a else 1 for i in range(x.ndim)]) for a, n in enumerate(indices.shape)]
-    grid[k] = indices
-    backend_of(x).scatter_add(y, tuple(grid), values)
-    return y
+    return backend_of(x).kernel("gather", "scatter_add")(x, indices, values, k)
 
 
 @scatter_add.vjp(saves=["indices"])

@@ -15,7 +15,6 @@ from ..shapes import normalize_axis
 from ..tensor import Tensor
 from .gather import scatter_add, take_along_axis
 from .index import check_range, zeros_for
-from .join import cut
 from .shape import ANY
 
 
@@ -48,24 +47,14 @@ def one_hot(indices: Array, *, num_classes: int, dtype: Any = None) -> Array:
     Raises IndexRangeError for a class that is not 0 <= c < num_classes, DTypeError for one that is no integer.
     """
     check_range("one_hot", indices, num_classes, -1, lowest=0)
-    xp = backend_of(indices).xp
-    return (indices[..., None] == xp.arange(num_classes)).astype(
-        default_dtype() if dtype is None else canonical(dtype)
-    )  # (N,1) == (C,) -> (N,C)
+    dtype = default_dtype() if dtype is None else canonical(dtype)
+    return backend_of(indices).kernel("sorting", "one_hot")(indices, num_classes, dtype)  # (N,) -> (N,C)
 
 
 # ------------------------------------------------------------------------------------------------ sorting
 def _sample(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
     shape = draw.shape(1, 4)
     return [draw.distinct(shape)], {"axis": draw.axis(len(shape)), "descending": bool(draw.integer(0, 1))}
-
-
-def _order(x: Array, k: int, descending: bool) -> Array:
-    """Where each element of the sorted axis comes from. Equal ones keep their order, NaN counts as the largest."""
-    xp = backend_of(x).xp
-    if not descending:
-        return xp.argsort(x, axis=k, kind="stable")
-    return x.shape[k] - 1 - xp.flip(xp.argsort(xp.flip(x, k), axis=k, kind="stable"), k)
 
 
 def _reference_sort(x: Any, axis: int, descending: bool) -> Any:
@@ -94,7 +83,7 @@ def argsort(x: Array, *, axis: int = -1, descending: bool = False, stable: bool 
 
     Not differentiable.
     """
-    return _order(x, normalize_axis("argsort", axis, x.ndim), descending)
+    return backend_of(x).kernel("sorting", "argsort")(x, normalize_axis("argsort", axis, x.ndim), descending)
 
 
 @op(
@@ -112,7 +101,7 @@ def sort(x: Array, *, axis: int = -1, descending: bool = False, stable: bool = T
     Raises ShapeError for a wrong axis.
     """
     k = normalize_axis("sort", axis, x.ndim)
-    order = _order(x, k, descending)
+    order = backend_of(x).kernel("sorting", "argsort")(x, k, descending)
     return backend_of(x).xp.take_along_axis(x, order, k), order
 
 
@@ -150,7 +139,8 @@ def topk(x: Tensor, *, k: int, axis: int = -1, largest: bool = True) -> tuple[Te
     a = normalize_axis("topk", axis, x.ndim)
     if not 0 <= k <= x.shape[a]:
         raise ShapeError(f"topk: k={k} elements of axis {axis} of length {x.shape[a]}; use 0 to {x.shape[a]}")
-    indices = argsort(x, axis=a, descending=largest)[cut(x.ndim, a, 0, k)]
+    with x.backend.active():
+        indices = Tensor(x.backend.kernel("sorting", "topk")(x.data, k, a, largest))
     return take_along_axis(x, indices, axis=a), indices
 
 

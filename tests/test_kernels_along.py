@@ -1,0 +1,159 @@
+"""Kernels that gather, add back, order and scan along an axis: their definitions, the same bits on any threads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from engine import ops
+from engine.errors import IndexRangeError
+from engine.kernels.cpu import bounds, gather, sorting
+from engine.kernels.cpu.threads import get_num_threads, set_num_threads
+
+DTYPES = ["float32", "float64", "int32", "int64"]
+
+
+def numbers(shape, dtype, seed=0):
+    """Few different ones, so that there are ties; read-only."""
+    x = (np.random.default_rng(seed).integers(-8, 9, shape) / (4 if np.dtype(dtype).kind == "f" else 1)).astype(dtype)
+    x.flags.writeable = False
+    return x
+
+
+def laid_out(x, how):
+    """The same numbers, in memory of another form."""
+    if how == "transposed":
+        return np.ascontiguousarray(x.T).T
+    if how == "strided":
+        wide = np.repeat(x, 2, axis=-1)
+        return wide[..., ::2]
+    if how == "backwards":
+        return np.ascontiguousarray(np.flip(x))[(slice(None, None, -1),) * x.ndim]
+    return x
+
+
+LAYOUTS = st.sampled_from(["plain", "transposed", "strided", "backwards"])
+
+
+@st.composite
+def along(draw, least=0, most=40):
+    """A shape, one of its axes, a seed."""
+    shape = tuple(draw(st.lists(st.integers(least, 6), min_size=1, max_size=4)))
+    axis = draw(st.integers(0, len(shape) - 1))
+    return (*shape[:axis], draw(st.integers(least, most)), *shape[axis + 1 :]), axis, draw(st.integers(0, 2**16))
+
+
+# ------------------------------------------------------------------------------------------------ gathering
+@given(along(), st.sampled_from([*DTYPES, "bool", "float16", "uint8"]), LAYOUTS, st.integers(0, 9), st.booleans())
+def test_take_along_axis_is_numpys(case, dtype, layout, count, narrow):
+    shape, axis, seed = case
+    n = shape[axis]
+    x = laid_out(numbers(shape, dtype, seed), layout)
+    sides = [1 if narrow and a == 0 else m for a, m in enumerate(shape)]  # 1 broadcasts
+    sides[axis] = count if n else 0
+    indices = laid_out(np.random.default_rng(seed).integers(-n, max(n, 1), sides), layout)
+    got = gather.take_along_axis(x, indices, axis)
+    np.testing.assert_array_equal(got, np.take_along_axis(x, indices, axis), strict=True)
+
+
+@given(along(least=1), st.sampled_from(DTYPES), LAYOUTS, st.integers(0, 60), st.booleans())
+def test_scatter_add_is_its_definition(case, dtype, layout, count, zeros):
+    shape, axis, seed = case
+    sides = (*shape[:axis], count, *shape[axis + 1 :])
+    x = np.broadcast_to(np.zeros((), dtype), shape) if zeros else laid_out(numbers(shape, dtype, seed), layout)
+    values = laid_out(numbers(sides, dtype, seed + 1), layout)
+    indices = laid_out(np.random.default_rng(seed).integers(-shape[axis], shape[axis], sides), layout)
+    got = gather.scatter_add(x, indices, values, axis)  # quarters: every sum is exact
+    np.testing.assert_array_equal(got, gather.plain_scatter_add(x, indices, values, axis), strict=True)
+
+
+@given(along(least=1), st.sampled_from(DTYPES), LAYOUTS, st.integers(0, 60))
+def test_index_add_is_its_definition(case, dtype, layout, count):
+    shape, axis, seed = case
+    indices = np.random.default_rng(seed).integers(-shape[axis], shape[axis], (count // 7, 7))
+    x = laid_out(numbers(shape, dtype, seed), layout)
+    values = numbers((*shape[:axis], *indices.shape, *shape[axis + 1 :]), dtype, seed + 1)
+    want = x.copy()
+    np.add.at(want, (slice(None),) * axis + (indices,), values)
+    np.testing.assert_array_equal(gather.index_add(x, indices, values, axis), want, strict=True)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_many_equal_indices_keep_small_values(axis):
+    """One running float32 sum of these 600,000 values of 0.1 would be off by 1e-3."""
+    shape = (600_000, 2) if axis == 0 else (2, 600_000)
+    y = gather.scatter_add(np.zeros((2, 2), np.float32), np.ones(shape, int), np.full(shape, 0.1, np.float32), axis)
+    np.testing.assert_allclose(np.take(y, 1, axis), 60_000.0, rtol=1e-5)
+
+
+def test_a_wrong_index_among_many_is_named():
+    indices = np.random.default_rng(0).integers(-5, 5, (300, 700))
+    assert bounds.all_within(indices, -5, 5)
+    for wrong in (5, -6):
+        indices[200, 300], indices[250, 0] = wrong, 7
+        assert not bounds.all_within(indices, -5, 5)
+        with pytest.raises(IndexRangeError, match=rf"index {wrong} \(at \(200, 300\) of the indices\) is out of range"):
+            ops.take_along_axis(np.zeros((300, 5)), indices, axis=1).numpy()
+    assert not bounds.all_within(indices.astype(np.int16)[:, ::2], -5, 5)
+
+
+# ------------------------------------------------------------------------------------------------ order
+SPECIAL = np.array([np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, -1e-40, 1.0, -1.0])  # some flush to zero
+
+
+@given(along(least=1), st.sampled_from([*DTYPES, "float16", "bool"]), LAYOUTS, st.booleans(), st.floats(0, 1))
+def test_topk_is_the_beginning_of_the_sorted_order(case, dtype, layout, largest, share):
+    shape, axis, seed = case
+    x = numbers(shape, dtype, seed).copy()
+    if x.dtype.kind == "f":
+        rng = np.random.default_rng(seed)
+        x = np.where(rng.random(shape) < 0.5, rng.choice(SPECIAL, shape), x).astype(dtype)
+    x, k = laid_out(x, layout), round(share * shape[axis])
+    got = sorting.topk(x, k, axis, largest)
+    want = np.take(sorting.argsort(x, axis, largest), np.arange(k), axis)
+    np.testing.assert_array_equal(got, want, strict=True)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+@pytest.mark.parametrize("largest", [True, False])
+def test_topk_of_the_extreme_integers(dtype, largest):
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    x = np.array([low, high, low, 0, high, low], dtype)
+    for k in range(7):
+        np.testing.assert_array_equal(sorting.topk(x, k, 0, largest), sorting.argsort(x, 0, largest)[:k])
+
+
+def test_one_hot_of_many():
+    indices = np.random.default_rng(0).integers(0, 7, (30, 1, 50))
+    for dtype in map(np.dtype, ("float32", "int64", "bool")):
+        np.testing.assert_array_equal(sorting.one_hot(indices, 7, dtype), np.eye(7, dtype=dtype)[indices], strict=True)
+
+
+# ------------------------------------------------------------------------------------------------ threads
+def everything():
+    rng, results = np.random.default_rng(0), []
+    for shape, axis in (((300, 900), 1), ((900, 300), 0), ((3, 500, 40), 1), ((2, 70_000), 1)):
+        x, sides = rng.normal(size=shape).astype(np.float32), [*shape]
+        sides[axis] = 400
+        indices, values = rng.integers(0, shape[axis], sides), rng.normal(size=sides).astype(np.float32)
+        results += [
+            gather.take_along_axis(x, indices, axis),
+            gather.scatter_add(x, indices, values, axis),
+            gather.index_add(x, indices.reshape(-1)[:400], values, axis),
+            sorting.topk(x, 9, axis, True),
+        ]
+    return results
+
+
+def test_the_number_of_threads_changes_no_bit():
+    most, results = get_num_threads(), []
+    try:
+        for threads in sorted({1, min(2, most), most}):
+            set_num_threads(threads)
+            results += [everything() for _ in range(3)]
+    finally:
+        set_num_threads(most)
+    for again in results[1:]:
+        for a, b in zip(results[0], again, strict=True):
+            np.testing.assert_array_equal(a.view(np.uint8), b.view(np.uint8), strict=True)
