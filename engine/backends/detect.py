@@ -38,7 +38,8 @@ def usable() -> Any:
             raise DeviceError(f"CuPy is installed, but not its part '{e.name}'; install it anew: {INSTALL}") from e
         raise DeviceError(f"CuPy is not installed: {INSTALL}") from e
     except Exception as e:  # a wheel for another system, a library that does not load
-        raise DeviceError(f"CuPy is installed, but can't be loaded ({_line(e)}); install it anew: {INSTALL}") from e
+        reason = _line(e.__cause__ or e)  # CuPy's own words about it are a page
+        raise DeviceError(f"CuPy is installed, but can't be loaded ({reason}); install it anew: {INSTALL}") from e
     if not _count(cupy):
         raise DeviceError(f"CuPy {cupy.__version__} and a driver are installed, but they find no GPU (see nvidia-smi)")
     try:
@@ -67,5 +68,5 @@ def _described(cupy: Any, number: int) -> str:
     return f"{facts['name'].decode()}, {memory:.0f} GB, compute capability {facts['major']}.{facts['minor']}"
 
 
-def _line(e: Exception) -> str:
+def _line(e: BaseException) -> str:
     return f"{type(e).__name__}: {' '.join(str(e).split())}"[:200]
