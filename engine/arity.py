@@ -72,9 +72,10 @@ class BinaryOp(ElementwiseOp):
                 if not (now and (a_wanted or b_wanted) and self.differentiable):
                     return Tensor(y)
                 parents = (x1.node or x1) if a_wanted else None, (x2.node or x2) if b_wanted else None
-                alike = type(a) is ndarray and type(b) is ndarray and a.shape == b.shape
-                metas = None if alike else (meta(a), meta(b))
-                a_kept, b_kept = self.keep
+                (a_kept, b_kept), metas = self.keep, None
+                if not (type(a) is ndarray and type(b) is ndarray and a.shape == b.shape):
+                    metas = meta(a), meta(b)
+                    a_kept, b_kept = a_kept or type(a) is not ndarray, b_kept or type(b) is not ndarray  # a number
                 saved, y_saved = (a if a_kept else None, b if b_kept else None), y if self.keep_y else None
                 node = Node(self, parents, saved, metas, self.params, y_saved, None, y.shape, y.dtype)
                 return Tensor(y, True, node)

@@ -87,7 +87,7 @@ class Node:
     """One recorded operation.
 
     parents   per input: the node that made it, the leaf tensor itself, or None where no gradient is wanted
-    arrays    per input: its values if the vjp reads them, else None
+    arrays    per input: its values if the vjp reads them or it is a Python number, else None
     metas     per input: (shape, dtype), a number's dtype being None; None for an elementwise op of tensors that are
               all like its result
     y, aux    the result, if the vjp reads it, and what else the op kept

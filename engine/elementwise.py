@@ -206,7 +206,7 @@ class ElementwiseOp(Op):
     ) -> Tensor:
         """The result as a tensor with its node on the tape."""
         parents = [(t.node or t) if w else None for t, w in zip(tensors, wanted, strict=True)]
-        saved = [a if k else None for a, k in zip(arrays, self.keep, strict=True)]
+        saved = [a if k or isinstance(a, (float, int)) else None for a, k in zip(arrays, self.keep, strict=True)]
         shape = y.shape
         metas = None
         for a, t in zip(arrays, tensors, strict=True):

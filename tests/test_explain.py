@@ -354,3 +354,11 @@ def test_the_weight_is_a_tensor():
     x = engine.tensor([1.0], requires_grad=True)
     with pytest.raises(ArgumentError, match="explain: wrt is a tensor that the loss depends on, not a str"):
         explain(engine.sum(x * x), wrt="x")
+
+
+def test_numbers_stand_in_the_equations():
+    w = engine.tensor(np.array([1.0, 2.0, 4.0]), requires_grad=True)
+    text = str(explain(((3 - (w + 1) / 2) ** 2).sum(), w))
+    for part in (r"\theta_{1} + 1", r"\frac{v_{1}}{2}", "3 - v_{2}", r"2 \, v_{3}", r"\, \frac{1}{2}"):
+        assert part in text, part
+    assert r"\cdot" not in text and r"2 \odot" not in text

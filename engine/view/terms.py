@@ -7,6 +7,7 @@ its rounding errors are in proportion to. Nothing is computed when a term is mad
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -20,6 +21,7 @@ from .numbers import latex_digits, matrix
 from .typeset import upright
 
 SUM, PRODUCT, ATOM = 1, 2, 3  # how tightly a term binds
+FACTOR = re.compile(r"(?<![\w.^_{}\\])(\d+(?:\.\d+)?) \\odot ")  # a number that multiplies each element
 
 
 class Term:
@@ -129,7 +131,8 @@ class Hadamard(Term):
 
     def latex(self) -> str:
         left = self.left.latex() if isinstance(self.left, Hadamard) else self.left.within(ATOM)
-        return rf"{left} \odot {self.right.within(ATOM)}"
+        times = r"\," if _number(self.left) or _number(self.right) else r"\odot"
+        return rf"{left} {times} {self.right.within(ATOM)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +195,15 @@ class Applied(Term):
         return bound.numpy(np.float64)(*(t.evaluate() for t in terms), *(t.scale() for t in terms))
 
     def latex(self) -> str:
-        return with_names(self.formula, {n: t.latex() for n, t in self.names.items()}).replace(r" \, ", r" \odot ")
+        latex = with_names(self.formula, {n: t.latex() for n, t in self.names.items()}).replace(r" \, ", r" \odot ")
+        return FACTOR.sub(r"\1 \\, ", latex)
+
+
+def _number(term: Term) -> bool:
+    """Is it one number, or made of such?"""
+    if isinstance(term, Applied):
+        return all(_number(term.names[n]) for n in term.formula.inputs)
+    return isinstance(term, Numbers) and np.ndim(term.evaluate()) == 0
 
 
 @dataclass(frozen=True, eq=False)
