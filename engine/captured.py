@@ -103,7 +103,7 @@ def capture(step: Callable[..., Any] | None = None, *, warmup: int = 2, device: 
     """Record `step` on its first call after `warmup` plain ones, and replay it from then on. Also a decorator.
 
     step     a function of tensors and arrays (other arguments are constants: the same ones in each call). It returns
-             tensors, in tuples, lists or dicts, or None
+             tensors, in tuples (named ones too), lists or dicts, or None
     warmup   calls, at least one, that run as they are: kernels are compiled, and an optimiser packs its parameters
     device   where it runs: by default, where the first tensor among the arguments is, else the current device
 
@@ -112,13 +112,25 @@ def capture(step: Callable[..., Any] | None = None, *, warmup: int = 2, device: 
     return the same tensors, whose values the next call replaces: `.clone()` what you want to keep.
 
     What is decided in Python is decided once: branches, modes (training or not), which parameters are trainable,
-    Python numbers that the step computes with. The memory that it reads besides its arguments, such as parameters,
-    must stay where it is: values may be loaded into it, but `.to()` calls for a new capture.
+    Python numbers that the step computes with, which tensor a name stands for: after `state = f(state)` replays begin
+    with the old one, so give the state as an argument and return the new. The memory that the step reads besides its
+    arguments, such as parameters, stays its own while the capture lives: values may be loaded into it.
 
-    Raises ArgumentError, ShapeError, DTypeError where a call differs from the recorded one; DeviceError where the step
-    does what can't be repeated: it reads values back, makes tensors of host data, draws random numbers on the host,
-    carries a recurrent layer's states along; GradientError where gradients add up from step to step: call `zero_grad()`
-    in the step, or before each call.
+    A step that fails, recorded or replayed, has not happened: steps, masks and gradients are as they were before the
+    call. What is refused:
+
+    - of the call: arguments that differ in number, name, shape, dtype or constant from the recorded ones, lie on
+      another device, require a gradient or hold tensors (lists, tuples, dicts); memory that was replaced since, as by
+      `.to()`, `p.data = ...` or an optimiser's `load_state_dict`; a gradient that is there from before, where the step
+      itself does not begin with `zero_grad()`
+    - of the step: it reads values back or waits (`item`, `numpy`, truth values, masks as indices, `clip_grad_norm_`,
+      `GradScaler`), makes tensors of host data, draws random numbers on the host, fills a KeyValueCache, carries
+      states along (`stateful=True`), writes to an argument, gives a tensor other memory, adds to gradients from before
+      or updates by them, updates parameters that no plain call has packed, begins an average, calls another captured
+      step, returns something else than tensors, or counts more than 4096 numbers
+
+    Raises ArgumentError, ShapeError, DTypeError for arguments and results, GradientError for gradients that would add
+    up from step to step, DeviceError for the others.
     The words are PyTorch's (`torch.cuda.graph`, `make_graphed_callables`); a CUDA graph is recorded by CuPy.
     """
     if warmup < 1:

@@ -54,6 +54,7 @@ class KeyValueCache:
         self, layer: Any, sequence: Tensor, make: Callable[[], tuple[Tensor, Tensor]]
     ) -> tuple[Tensor, Tensor]:
         """A layer's keys and values of a sequence that is not the one being read: made anew only if it has changed."""
+        replay.refuse("keeps what it computes in a KeyValueCache", "a captured step computes it each time")
         kept = self._others.get(id(layer))
         if kept is None or kept[0] is not sequence.data or kept[1] != sequence.storage.version:
             made = make()

@@ -22,6 +22,7 @@ import optim
 from engine import backends, changes, ops
 from engine.kernels.cuda.bounds import Bounds
 from engine.parameter import training_mode
+from layers.cache import KeyValueCache
 from tests.gpu.strict import Strict
 
 STEPS = 6
@@ -354,7 +355,18 @@ def averaging():
     return lambda x: averages.update()
 
 
+def packing():
+    w = engine.tensor(drawn(3), requires_grad=True)
+
+    def step(x):
+        (w * x).sum().backward()
+        optim.SGD([w]).step()
+
+    return step
+
+
 WEIGHT = []
+GENERATOR = engine.random.Generator(0)
 
 
 @pytest.mark.parametrize(
@@ -364,6 +376,12 @@ WEIGHT = []
         (lambda: lambda x: x if x.sum() > 0 else -x, engine.DeviceError, "reads values back"),
         (lambda: lambda x: x + drawn(3), engine.DeviceError, "makes a tensor of values on the host.*as an argument"),
         (lambda: lambda x: x + engine.tensor([1.0, 2.0, 3.0]), engine.DeviceError, "of values on the host"),
+        (lambda: lambda x: x.backend.synchronize(), engine.DeviceError, "waits for the device"),
+        (lambda: lambda x: x[x > 0], engine.DeviceError, "can't be recorded .*move what waits"),
+        (lambda: lambda x: [GENERATOR.split() for _ in range(4097)], engine.DeviceError, "more than 4096 numbers anew"),
+        (packing, engine.DeviceError, "has new or moved parameters .SGD.step packs them.*once before"),
+        (lambda: lambda x: KeyValueCache().extend(None, x, x), engine.DeviceError, "lengthens a KeyValueCache"),
+        (lambda: lambda x: KeyValueCache().of_another(None, x, drawn), engine.DeviceError, "keeps what it computes"),
         (lambda: drawing, engine.DeviceError, "draws random numbers on the host.*draw them before"),
         (lambda: lambda x: x.__setitem__(..., 2 * x), engine.ArgumentError, "writes to its argument 0.*return the new"),
         (carrying, engine.DeviceError, "carries states from batch to batch .*initial_state"),

@@ -9,6 +9,15 @@ from typing import Any
 from ..errors import ChainRuleError, DeviceError
 
 
+def explain(problem: BaseException) -> None:
+    """Raise DeviceError for what the device, not we, refused to record."""
+    if "captur" in str(problem) and not isinstance(problem, ChainRuleError):  # CUDA's words, or CuPy's
+        raise DeviceError(
+            f"capture: the step does what can't be recorded ({problem}); "
+            "it may only launch work: move what waits, or copies from the host, out of it"
+        ) from problem
+
+
 class CUDAGraph:
     """See `protocol.Graph`.
 
@@ -33,11 +42,7 @@ class CUDAGraph:
                 yield
             except BaseException as problem:
                 self._drop()
-                if "captur" in str(problem) and not isinstance(problem, ChainRuleError):  # CUDA's words, or CuPy's
-                    raise DeviceError(
-                        f"capture: the step does what can't be recorded ({problem}); "
-                        "it may only launch work: move what waits, or copies from the host, out of it"
-                    ) from problem
+                explain(problem)
                 raise
             self._graph = self._stream.end_capture()
 

@@ -27,6 +27,7 @@ import numpy as np
 from engine import replay
 from engine.backends.assign import assign_last
 from engine.backends.cpu import cpu
+from engine.backends.graph import explain
 
 CUPY = json.loads((Path(__file__).parent / "cupy_names.json").read_text())
 UFUNC_KEYWORDS = {"out", "dtype", "casting"}
@@ -102,8 +103,9 @@ class Tape:
         _tape = self._work
         try:
             yield
-        except BaseException:
+        except BaseException as problem:
             self._work.clear()
+            explain(problem)
             raise
         finally:
             _tape = None
