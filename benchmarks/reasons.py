@@ -47,12 +47,12 @@ REASONS: dict[str, str] = {
         (
             "concat", "stack", "tile", "repeat", "roll", "flip", "pad", "tril", "triu", "astype", "set_at",
             "one_hot", "count_nonzero", "nonzero", "searchsorted", "unique_values", "argsort",
-            "sort", "argmax", "prod", "cumulative_prod",
+            "sort", "argmax", "prod",
         ),
         NUMPY,
     ),
-    **dict.fromkeys(("prod backward", "cumulative_prod backward"), TREE),
-    "cumulative_logsumexp": "log2 T passes of NumPy's logaddexp, so that no exponential overflows; one core",
+    "prod backward": TREE,
+    **dict.fromkeys(("cumulative_prod", "cumulative_logsumexp"), "a step after the other, sixteen rows side by side"),
     "cumulative_sum backward": "flipped, summed and flipped: three passes",
     "diff": "two strided slices, which are no rows of one matrix, subtracted on one core",
     **dict.fromkeys(

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+import engine
 from engine import ops
 from engine.errors import IndexRangeError
-from engine.kernels.cpu import bounds, gather, sorting
+from engine.kernels.cpu import bounds, gather, scan, scan_turns, sorting
 from engine.kernels.cpu.threads import get_num_threads, set_num_threads
 
 DTYPES = ["float32", "float64", "int32", "int64"]
@@ -130,6 +131,63 @@ def test_one_hot_of_many():
         np.testing.assert_array_equal(sorting.one_hot(indices, 7, dtype), np.eye(7, dtype=dtype)[indices], strict=True)
 
 
+# ------------------------------------------------------------------------------------------------ scans
+@given(along(), st.sampled_from([*DTYPES, "bool"]), LAYOUTS, st.booleans())
+def test_running_products_are_numpys(case, dtype, layout, initial):
+    shape, axis, seed = case
+    x = laid_out(numbers(shape, dtype, seed), layout)
+    got = scan.cumulative_prod(x, axis, initial)
+    want = np.cumulative_prod(x.astype(np.float64) if got.dtype.kind == "f" else x, axis=axis, include_initial=initial)
+    assert got.dtype == np.cumulative_prod(x, axis=axis).dtype
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+@given(along(), st.sampled_from(["float32", "float64"]), LAYOUTS, st.booleans())
+def test_running_log_sum_exps_are_numpys(case, dtype, layout, special):
+    shape, axis, seed = case
+    x, rng = numbers(shape, dtype, seed) * 40, np.random.default_rng(seed)
+    if special:
+        x = np.where(rng.random(shape) < 0.1, rng.choice(SPECIAL, shape), x).astype(dtype)
+    with np.errstate(invalid="ignore"):
+        want = np.logaddexp.accumulate(x.astype(np.float64), axis=axis)
+    got = scan.cumulative_logsumexp(laid_out(x, layout), axis)
+    np.testing.assert_allclose(got, want.astype(dtype), rtol=1e-6, atol=1e-6, strict=True)
+
+
+@given(along(), st.sampled_from(["float32", "float64"]), LAYOUTS)
+def test_tails_are_their_definition(case, dtype, layout):
+    shape, axis, seed = case
+    a, b = numbers(shape, dtype, seed), numbers(shape, dtype, seed + 1)
+    want, size = (scan_turns.plain_tails(*(f(v).astype(float) for v in (a, b)), axis) for f in (np.asarray, np.abs))
+    got = scan.tails(laid_out(a, layout), b, axis)
+    assert got.dtype == dtype and (np.abs(got - want) <= 50 * np.finfo(dtype).eps * size).all()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_long_log_sum_counts_every_term(axis):
+    """A running float32 sum of e^0 would stop at 2^24; here each y is the logarithm of a whole number."""
+    n = 17_000_000
+    y = scan.cumulative_logsumexp(np.zeros((n, 1) if axis == 0 else (1, n), np.float32), axis).reshape(-1)
+    at = np.array([0, 1, 1000, 2**24, n - 1])
+    np.testing.assert_allclose(y[at], np.log(at + 1.0), rtol=2e-7)
+
+
+@pytest.mark.parametrize("op", [ops.cumulative_prod, ops.cumulative_logsumexp])
+@pytest.mark.parametrize("shape, axis", [((40, 70), 1), ((70, 40), 0), ((3, 50, 5), 1)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_scans_gradient_is_that_of_its_composition(op, shape, axis, dtype):
+    x = numbers(shape, dtype) * 0.8
+    x[(slice(None),) * axis + (7,)] = -np.inf if op is ops.cumulative_logsumexp else 0
+    g = np.random.default_rng(1).normal(size=shape).astype(dtype)
+    gradients = []
+    for f in (op, op.composition):
+        t = engine.tensor(x, requires_grad=True)
+        f(t, axis=axis).backward(engine.tensor(g))
+        gradients.append(t.grad.numpy())
+    scale = np.abs(gradients[1]).max()
+    np.testing.assert_allclose(gradients[0] / scale, gradients[1] / scale, rtol=1e-4, atol=1e-6, strict=True)
+
+
 # ------------------------------------------------------------------------------------------------ threads
 def everything():
     rng, results = np.random.default_rng(0), []
@@ -142,6 +200,9 @@ def everything():
             gather.scatter_add(x, indices, values, axis),
             gather.index_add(x, indices.reshape(-1)[:400], values, axis),
             sorting.topk(x, 9, axis, True),
+            scan.cumulative_prod(x, axis, True),
+            scan.cumulative_logsumexp(x, axis),
+            scan.tails(x, x, axis),
         ]
     return results
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import Array, backend_of, concatenate
+from ..backends import Array, backend_of
 from ..op import op
 from ..samples import Draw
 from ..shapes import normalize_axis
@@ -106,7 +106,7 @@ def _products(x: Tensor, *, axis: int | None = None, include_initial: bool = Fal
     dtype="number",
     samples=_sample(),
     composition=_products,
-    why="the derivative of the doubling scan never divides by an element: right where elements are 0",
+    why="x̄ᵣ is the product before r times Σ_{t≥r} ȳₜ ∏_{r<s≤t} xₛ: nothing is divided by an element, which may be 0",
     errors=_errors("cumulative_prod"),
 )
 def cumulative_prod(x: Array, *, axis: int | None = None, include_initial: bool = False) -> Array:
@@ -115,7 +115,20 @@ def cumulative_prod(x: Array, *, axis: int | None = None, include_initial: bool 
     `axis` may be left out of a vector. Raises ShapeError for an axis that x does not have.
     """
     k = _axis_of("cumulative_prod", axis, x.ndim)
-    return backend_of(x).xp.cumulative_prod(x, axis=k, include_initial=include_initial)
+    return backend_of(x).kernel("scan", "cumulative_prod")(x, k, include_initial)
+
+
+@cumulative_prod.vjp
+def _(g, y, aux, x, *, axis, include_initial, needs):  # type: ignore[no-untyped-def]
+    k = (axis or 0) % x.ndim
+    before = cumulative_prod(x, axis=k, include_initial=True)
+    before = getitem(before, index=cut(x.ndim, k, None, x.shape[k]))
+    return before * _tails(x, getitem(g, index=cut(x.ndim, k, int(include_initial), None)), k)
+
+
+def _tails(a: Tensor, b: Tensor, axis: int) -> Tensor:
+    """y_t = b_t + a_{t+1} y_{t+1}, from the end. Recorded nowhere: only first derivatives come here."""
+    return Tensor(a.backend.kernel("scan", "tails")(a.data, b.data, axis))
 
 
 # ------------------------------------------------------------------------------------------------ log-sum-exp
@@ -139,7 +152,7 @@ def _log_sums(x: Tensor, *, axis: int | None = None) -> Tensor:
     definition="y[t] = log(Sum(r, where(r <= t, exp(x[r]), 0)))",
     samples=_sample(initial=False),
     composition=_log_sums,
-    why="log(eᵃ + eᵇ) = m + log(1 + e^−|a−b|), m the larger: no exponential overflows",
+    why="the largest x so far is taken out of the sum: no exponential overflows",
     errors=_errors("cumulative_logsumexp"),
 )
 def cumulative_logsumexp(x: Array, *, axis: int | None = None) -> Array:
@@ -148,10 +161,13 @@ def cumulative_logsumexp(x: Array, *, axis: int | None = None) -> Array:
     `axis` may be left out of a vector. Raises ShapeError for an axis that x does not have.
     """
     k = _axis_of("cumulative_logsumexp", axis, x.ndim)
-    xp, step = backend_of(x).xp, 1
-    y = x.copy()
-    while step < x.shape[k]:  # as `_doubling`
-        head, tail = y[cut(x.ndim, k, None, step)], y[cut(x.ndim, k, step, None)]
-        y = concatenate([head, xp.logaddexp(tail, y[cut(x.ndim, k, None, x.shape[k] - step)])], k)
-        step *= 2
-    return y
+    return backend_of(x).kernel("scan", "cumulative_logsumexp")(x, k)
+
+
+@cumulative_logsumexp.vjp
+def _(g, y, aux, x, *, axis, needs):  # type: ignore[no-untyped-def]
+    # x̄_r = Σ_{t ≥ r} ȳ_t e^(x_r − y_t) = e^(x_r − y_r) s_r,  s_r = ȳ_r + e^(y_r − y_{r+1}) s_{r+1}: y never falls
+    k = (axis or 0) % x.ndim
+    earlier = concat(getitem(y, index=cut(x.ndim, k, None, 1)), getitem(y, index=cut(x.ndim, k, None, -1)), axis=k)
+    decay = exp(where(earlier == y, 0.0, earlier - y))  # −inf − (−inf) would be NaN
+    return exp(where(x == -np.inf, -np.inf, x - y)) * _tails(decay, g, k)

@@ -20,6 +20,7 @@ from numba.extending import intrinsic
 from .buffers import empty
 from .jit import ENABLED, Kernel, kernel, number_at
 from .reduce import BLOCK, COLUMNS, PART, ROWS, SMALL, SUM, reduce_blocks
+from .scan_turns import cumulative_logsumexp as cumulative_logsumexp, cumulative_prod as cumulative_prod, tails as tails
 from .strip import every, read, write, zeros
 from .threads import launch
 from .vector import BYTES

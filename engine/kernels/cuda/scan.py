@@ -1,4 +1,4 @@
-"""Running sums along one axis, in stretches."""
+"""Running sums along one axis, in stretches; other scans in log2 n rounds of CuPy's whole-array operations."""
 
 from __future__ import annotations
 
@@ -28,3 +28,25 @@ def cumulative_sum(x: Array, axis: int, include_initial: bool) -> Array:
     skip = int(include_initial)
     run("scan", "add_before", x.dtype, elements(y.size), sums, before, y, y.size, n, inner, stretches, skip)
     return y
+
+
+def cumulative_prod(x: Array, axis: int, include_initial: bool) -> Array:
+    """Running products along an axis; with `include_initial`, a 1 before them."""
+    return xp().cumulative_prod(x, axis=axis, include_initial=include_initial)
+
+
+def cumulative_logsumexp(x: Array, axis: int) -> Array:
+    """Running log-sum-exps along an axis; -inf after nothing but -inf."""
+    y, step = xp().moveaxis(x, axis, 0), 1
+    while step < len(y):  # each element joined with the one 1, 2, 4 .. places before it
+        y, step = xp().concatenate([y[:step], xp().logaddexp(y[step:], y[:-step])]), 2 * step
+    return xp().ascontiguousarray(xp().moveaxis(y, 0, axis))
+
+
+def tails(a: Array, b: Array, axis: int) -> Array:
+    """y_t = b_t + a_(t+1) y_(t+1) along an axis; the last one is b's."""
+    y, a, step = xp().moveaxis(b, axis, 0), xp().moveaxis(a, axis, 0)[1:], 1
+    while step < len(y):  # y_t holds the terms up to t + step, a_t the product of as many factors
+        y = xp().concatenate([y[:-step] + a[: len(y) - step] * y[step:], y[-step:]])
+        a, step = a[:-step] * a[step:], 2 * step
+    return xp().ascontiguousarray(xp().moveaxis(y, 0, axis))
