@@ -17,10 +17,8 @@ from engine.kernels.cpu.conv import (
     conv2d_input_gradient,
     conv2d_max_pool,
     conv2d_weight_gradient,
-    reference,
-    reference_input_gradient,
-    reference_weight_gradient,
 )
+from engine.kernels.cpu.conv_plain import reference, reference_input_gradient, reference_weight_gradient
 from engine.kernels.cpu.geometry import Pool
 from engine.kernels.cpu.pool import max_pool2d, plain_scatter_windows
 from engine.kernels.cpu.threads import set_num_threads

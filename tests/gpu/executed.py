@@ -16,7 +16,7 @@ import numpy as np
 
 from engine.kernels.cpu import (
     attention,
-    conv,
+    conv_plain,
     cross_entropy,
     dropout,
     norm,
@@ -261,18 +261,18 @@ def _convolutions(rng: Rng) -> Iterator[tuple[Any, ...]]:
 
 def _input_gradients(rng: Rng) -> Iterator[tuple[Any, ...]]:
     for x, w, *how in _images(rng):
-        yield _normal(rng, conv.out_shape(x, w, *how[:3])), _normal(rng, w), x, *how
+        yield _normal(rng, conv_plain.out_shape(x, w, *how[:3])), _normal(rng, w), x, *how
 
 
 def _weight_gradients(rng: Rng) -> Iterator[tuple[Any, ...]]:
     for x, w, *how in _images(rng):
-        yield _normal(rng, x), _normal(rng, conv.out_shape(x, w, *how[:3])), w, *how
+        yield _normal(rng, x), _normal(rng, conv_plain.out_shape(x, w, *how[:3])), w, *how
 
 
 def _layers(rng: Rng) -> Iterator[tuple[Any, ...]]:
     """Gradients of conv2d + bias, with relu, and with max-pooling behind it."""
     for x, w, *how in list(_images(rng))[:2]:
-        shape = conv.out_shape(x, w, *how[:3])
+        shape = conv_plain.out_shape(x, w, *how[:3])
         arrays, needs = (_normal(rng, x), _normal(rng, w), *how), (True, True, True)
         yield _normal(rng, shape), None, None, *arrays, None, needs
         yield _normal(rng, shape), _normal(rng, shape), None, *arrays, None, (False, True, False)
@@ -283,19 +283,19 @@ def _layers(rng: Rng) -> Iterator[tuple[Any, ...]]:
 
 def _plain_layer(g: Any, y: Any, index: Any, x: Any, w: Any, *rest: Any) -> Any:
     *how, at, needs = rest
-    return conv._plain_backward(g, y, index, x, w, x.shape, w.shape, tuple(how), at, needs)
+    return conv_plain.reference_backward(g, y, index, x, w, x.shape, w.shape, tuple(how), at, needs)
 
 
 def _pooled(rng: Rng) -> Iterator[tuple[Any, ...]]:
     for x, w, *how in list(_images(rng))[:2]:
-        shape = conv.out_shape(x, w, *how[:3])
+        shape = conv_plain.out_shape(x, w, *how[:3])
         at = (2, 2), (1, 2), ((1, 0), (0, 1)), (shape[1], shape[2] // 2)
         yield _normal(rng, x), _normal(rng, w), _normal(rng, w[3]), *how, at
 
 
 def _plain_pooled(x: Any, w: Any, b: Any, *rest: Any) -> Any:
     *how, at = rest
-    return pool.plain_max_pool2d(conv.reference(x, w, b, *how, True), *at)
+    return pool.plain_max_pool2d(conv_plain.reference(x, w, b, *how, True), *at)
 
 
 # --- pooling ---------------------------------------------------------------------------------------------------------
@@ -309,9 +309,7 @@ def _windows(rng: Rng) -> Iterator[tuple[Any, ...]]:
         ((1, 1, 1, 1), (1, 1), (1, 1), ((0, 0), (0, 0))), ((0, 4, 4, 2), (2, 2), (2, 2), ((0, 0), (0, 0))),
         ((1, 18, 17, 2), (16, 17), (1, 1), ((0, 0), (0, 0))),
     ):  # fmt: skip
-        out = tuple(
-            (n + sum(p) - k) // s + 1 for n, k, s, p in zip(shape[1:3], size, stride, padding, strict=True)
-        )
+        out = tuple((n + sum(p) - k) // s + 1 for n, k, s, p in zip(shape[1:3], size, stride, padding, strict=True))
         yield shape, size, stride, padding, out
 
 
@@ -538,7 +536,7 @@ def _attended_back(rng: Rng) -> Iterator[tuple[Any, ...]]:
 
 def _cut_from_one(rng: Rng) -> Iterator[tuple[Any, ...]]:
     """q, k and v as they come from one product: (N,T,3,h,d)."""
-    yield _normal(rng, (2, 9, 3, 2, 4)),
+    yield (_normal(rng, (2, 9, 3, 2, 4)),)
 
 
 def _plainly_cut(qkv: Any) -> Any:
@@ -605,9 +603,9 @@ CASES = [
     Case("pool", "gather_windows", pool.gather_windows, _gathers, 0),
     Case("pool", "average_pool2d", pool.plain_average_pool2d, _means, 16),
     Case("pool", "spread_windows", pool.plain_spread_windows, _spreads, 16),
-    Case("conv", "conv2d", conv.reference, _convolutions, 64),
-    Case("conv", "conv2d_input_gradient", conv.reference_input_gradient, _input_gradients, 64),
-    Case("conv", "conv2d_weight_gradient", conv.reference_weight_gradient, _weight_gradients, 64),
+    Case("conv", "conv2d", conv_plain.reference, _convolutions, 64),
+    Case("conv", "conv2d_input_gradient", conv_plain.reference_input_gradient, _input_gradients, 64),
+    Case("conv", "conv2d_weight_gradient", conv_plain.reference_weight_gradient, _weight_gradients, 64),
     Case("conv", "conv2d_backward", _plain_layer, _layers, 64),
     Case("conv", "conv2d_max_pool", _plain_pooled, _pooled, 64, dtypes=(np.float32, np.float64)),
     *[Case("recurrent", name, _plainly_forward_and_back(name), _sequences(name), 256, run=_forward_and_back(name))

@@ -27,84 +27,13 @@ from . import conv_backward, conv_forward, conv_pooled, depthwise, winograd
 from .bias import bias_gradient, rectified_gradient
 from .buffers import empty
 from .conv_parts import run_at
-from .geometry import Padding, Pair, Pool, out_side
+from .conv_plain import Gradients, out_shape, reference, reference_backward
+from .geometry import Padding, Pair, Pool
 from .jit import ENABLED
 from .pool import max_pool2d, scatter_windows
 from .threads import address_of
 
 Array = np.ndarray[Any, Any]
-Gradients = tuple[Array | None, Array | None, Array | None]
-
-
-# --- references: the contracts, one tap at a time --------------------------------------------------------------------
-
-
-def _window(x: Array, u: int, v: int, out: tuple[int, ...], stride: Pair, dilation: Pair, channels: slice) -> Array:
-    """The pixels of padded x that tap (u, v) meets: (N,H',W',C/groups)."""
-    rows = slice(u * dilation[0], u * dilation[0] + (out[1] - 1) * stride[0] + 1, stride[0])
-    cols = slice(v * dilation[1], v * dilation[1] + (out[2] - 1) * stride[1] + 1, stride[1])
-    return x[:, rows, cols, channels]
-
-
-def out_shape(x: tuple[int, ...], w: tuple[int, ...], stride: Pair, padding: Padding, dilation: Pair) -> Any:
-    """(N,H',W',F)"""
-    sides = map(out_side, x[1:3], w[:2], stride, padding, dilation)
-    return x[0], *sides, w[3]
-
-
-def reference(
-    x: Array, w: Array, bias: Array | None, stride: Pair, padding: Padding, dilation: Pair, groups: int, relu: bool
-) -> Array:
-    """conv2d in NumPy."""
-    kh, kw, Cg, F = w.shape
-    Fg = F // groups
-    shape = out_shape(x.shape, w.shape, stride, padding, dilation)
-    y = np.zeros(shape, x.dtype)
-    xp = np.pad(x, ((0, 0), *padding, (0, 0)))
-    for group in range(groups):
-        f = slice(group * Fg, (group + 1) * Fg)
-        for u in range(kh):
-            for v in range(kw):
-                met = _window(xp, u, v, shape, stride, dilation, slice(group * Cg, (group + 1) * Cg))
-                y[..., f] += met @ w[u, v][:, f]  # (N,H',W',Cg) @ (Cg,Fg) -> (N,H',W',Fg)
-    if bias is not None:
-        y += bias
-    return np.maximum(y, 0) if relu else y
-
-
-def reference_input_gradient(
-    g: Array, w: Array, x_shape: tuple[int, ...], stride: Pair, padding: Padding, dilation: Pair, groups: int
-) -> Array:
-    """conv2d_input_gradient in NumPy."""
-    kh, kw, Cg, F = w.shape
-    Fg = F // groups
-    (top, bottom), (left, right) = padding
-    N, H, W, C = x_shape
-    dx = np.zeros((N, H + top + bottom, W + left + right, C), g.dtype)
-    for group in range(groups):
-        f = slice(group * Fg, (group + 1) * Fg)
-        for u in range(kh):
-            for v in range(kw):
-                met = _window(dx, u, v, g.shape, stride, dilation, slice(group * Cg, (group + 1) * Cg))
-                met += g[..., f] @ w[u, v][:, f].T  # (N,H',W',Fg) @ (Fg,Cg) -> (N,H',W',Cg)
-    return np.ascontiguousarray(dx[:, top : top + H, left : left + W])
-
-
-def reference_weight_gradient(
-    x: Array, g: Array, w_shape: tuple[int, ...], stride: Pair, padding: Padding, dilation: Pair, groups: int
-) -> Array:
-    """conv2d_weight_gradient in NumPy."""
-    kh, kw, Cg, F = w_shape
-    Fg = F // groups
-    dw = np.zeros(w_shape, x.dtype)
-    xp = np.pad(x, ((0, 0), *padding, (0, 0)))
-    for group in range(groups):
-        f = slice(group * Fg, (group + 1) * Fg)
-        for u in range(kh):
-            for v in range(kw):
-                met = _window(xp, u, v, g.shape, stride, dilation, slice(group * Cg, (group + 1) * Cg))
-                dw[u, v][:, f] = np.tensordot(met, g[..., f], ((0, 1, 2), (0, 1, 2)))  # (Cg,NH'W') @ (NH'W',Fg)
-    return dw
 
 
 # --- forward ---------------------------------------------------------------------------------------------------------
@@ -246,7 +175,7 @@ def _backward(
         shape = plan.geometry.out_shape
         raise ShapeError(f"{op}: g is {g.shape}; it must have the shape of the output, (N,H',W',F) = {shape}")
     if not ENABLED or not g.size or not math.prod(x_shape) or not math.prod(w_shape):
-        return _plain_backward(g, y, index, x, w, x_shape, w_shape, how, pool, needs)
+        return reference_backward(g, y, index, x, w, x_shape, w_shape, how, pool, needs)
     g, x, w = np.ascontiguousarray(g), np.ascontiguousarray(x), np.ascontiguousarray(w)
     if depthwise.fits(x_shape, w_shape, how[3]):
         return _depthwise_backward(g, y, index, x, w, x_shape, w_shape, how, pool, needs)
@@ -315,21 +244,6 @@ def _pooled_backward(
     run_at(plan.job, *(0 if a is None else address_of(a) for a in arrays))
     dw = _added(dw)
     return dx, None if dw is None else np.ascontiguousarray(dw.transpose(1, 2, 3, 0)), _added(db)
-
-
-def _plain_backward(
-    g: Array, y: Any, index: Any, x: Array, w: Array, x_shape: Any, w_shape: Any, how: Any, pool: Any, needs: Any
-) -> Gradients:
-    """_backward in NumPy."""
-    g = g if y is None else np.where(y > 0, g, g.dtype.type(0))
-    db = g.sum((0, 1, 2)) if needs[2] else None
-    if pool is not None:
-        g = scatter_windows(g, index, out_shape(x_shape, w_shape, *how[:3]), *pool)
-    return (
-        reference_input_gradient(g, w, x_shape, *how) if needs[0] else None,
-        reference_weight_gradient(x, g, w_shape, *how) if needs[1] else None,
-        db,
-    )
 
 
 def _added(partial: Array | None) -> Array | None:
