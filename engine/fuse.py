@@ -64,7 +64,7 @@ class Fused(ElementwiseOp):
 
     def __call__(self, *args: Any, **params: Any) -> Tensor:
         bound = self._bound(args, params)
-        if not _is_float_work(bound.args):  # symbols, whole numbers, truth values: what the composition makes of them
+        if not is_float_work(bound.args):  # symbols, whole numbers, truth values: what the composition makes of them
             return self.function(*bound.args, **bound.kwargs)  # type: ignore[no-any-return]
         return super().__call__(*bound.args, **bound.kwargs)
 
@@ -212,7 +212,7 @@ def _in_dtype(v: Any, dtype: Any) -> Any:
     return v if isinstance(v, bool) else Tensor(np.asarray(v, dtype))
 
 
-def _is_float_work(args: Sequence[Any]) -> bool:
+def is_float_work(args: Sequence[Any]) -> bool:
     """Is there a floating tensor, and no other kind of tensor?"""
     dtypes = [x.dtype for x in args if isinstance(x, (Tensor, np.ndarray, np.generic))]
     return (

@@ -101,9 +101,9 @@ def _share(label_smoothing: float) -> float:
     return label_smoothing
 
 
-def _per_sample(losses: Tensor) -> Tensor:
-    """The mean over the last axis, (N,...,D) -> (N,...); (N,) stays."""
-    return ops.mean(losses, axis=-1) if losses.ndim > 1 else losses
+def _per_sample(loss: Any, y_true: Tensor, y_pred: Tensor, **options: Any) -> Tensor:
+    """One loss a sample, the mean over the last axis: (N,...,D) -> (N,...); (N,) stays."""
+    return loss(y_true, y_pred, axis=-1 if y_pred.ndim > 1 else None, reduction="none", **options)  # type: ignore[no-any-return]
 
 
 # ------------------------------------------------------------------------------------------------ regression
@@ -111,14 +111,14 @@ class MeanSquaredError(Loss):
     r"""mean (y - ŷ)². E15."""
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        return _per_sample(ops.mse(y_true, y_pred, reduction="none"))
+        return _per_sample(ops.mse, y_true, y_pred)
 
 
 class MeanAbsoluteError(Loss):
     r"""mean \|y - ŷ\|."""
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        return _per_sample(ops.mae(y_true, y_pred, reduction="none"))
+        return _per_sample(ops.mae, y_true, y_pred)
 
 
 class Huber(Loss):
@@ -131,7 +131,7 @@ class Huber(Loss):
         self.delta = delta
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        return _per_sample(ops.huber(y_true, y_pred, delta=self.delta, reduction="none"))
+        return _per_sample(ops.huber, y_true, y_pred, delta=self.delta)
 
 
 class Hinge(Loss):
@@ -141,7 +141,7 @@ class Hinge(Loss):
         labels = y_true.numpy()
         if ((labels == 0) | (labels == 1)).all():
             y_true = 2 * y_true - 1
-        return _per_sample(ops.hinge(y_true, y_pred, reduction="none"))
+        return _per_sample(ops.hinge, y_true, y_pred)
 
 
 # ------------------------------------------------------------------------------------------------ classes
@@ -165,8 +165,8 @@ class BinaryCrossentropy(Loss):
         z, a = logits_of(y_pred, self.from_logits), self.label_smoothing
         q = y_true * (1 - a) + a / 2 if a else y_true
         if z is None:
-            return _per_sample(ops.binary_cross_entropy(q, y_pred, reduction="none"))
-        return _per_sample(ops.binary_cross_entropy_with_logits(q, z, reduction="none"))
+            return _per_sample(ops.binary_cross_entropy, q, y_pred)
+        return _per_sample(ops.binary_cross_entropy_with_logits, q, z)
 
 
 class CategoricalCrossentropy(Loss):

@@ -28,7 +28,7 @@ def test_each_op_is_there_once_with_its_time_and_bytes():
     with trace() as t:
         work()
     forward = [e.op for e in t.leaves() if e.phase == "forward"]
-    assert forward[:2] == ["matrix_product", "relu"] and forward[-1] == "mean"
+    assert forward[:2] == ["matrix_product", "relu"] and forward[-1] == "mean_of(squared_error)"
     assert sorted(e.op for e in t.events if e.phase == "backward") == sorted(forward)
     product = next(e for e in t.events if e.op == "matrix_product")
     assert (product.bytes, product.result, product.shapes) == (8 * 4 * 4, (8, 4), ((8, 3), (3, 4)))

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import expr
 from ..dtypes import bool_, float32, is_half, promote
 from ..errors import ArgumentError
 from ..formula import Formula
@@ -48,6 +49,9 @@ class CPU:
 
     def compile(self, formula: Formula) -> Callable[..., Array]:
         return Elementwise(formula)
+
+    def compile_sum(self, formula: Formula) -> Callable[..., Array]:
+        return Sum(formula)
 
     def compile_update(self, formula: Formula) -> Callable[..., None]:
         return Update(formula)
@@ -223,6 +227,26 @@ def _in_rows(run: Any, xs: Sequence[Any], out: Sequence[Array]) -> bool:
 def _as_arrays(y: Any) -> Any:
     """NumPy makes scalars of what has no axes; results are arrays."""
     return tuple(map(np.asarray, y)) if type(y) is tuple else np.asarray(y)
+
+
+class Sum:
+    """The sum of a formula over axes: `total(*inputs, axes=, keepdims=False)`. A sum of truth values is a count.
+
+    Large float32 rows are read once (`kernels/cpu/reduce_formula.py`); all else is written out, then summed.
+    """
+
+    def __init__(self, formula: Formula) -> None:
+        self.each, self.count = Elementwise(formula), formula.boolean
+        ones = (expr.make("where", formula.outs[0], 1.0, 0.0),) if self.count else formula.outs
+        self._ones = Elementwise(Formula(formula.inputs, ones, formula.params))
+
+    def __call__(self, *xs: Any, axes: tuple[int, ...], keepdims: bool = False) -> Array:
+        if axes and max(getattr(x, "size", 1) for x in xs) >= SMALL:
+            run = self._ones.lanes(xs)
+            y = None if run is None else _kernel("reduce_formula", "total_of")(run, xs, axes, keepdims, self.count)
+            if y is not None:
+                return y
+        return _kernel("reduce", "total")(self.each(*xs), axes, keepdims)
 
 
 class Update:

@@ -87,6 +87,10 @@ class GPU:
 
         return Elementwise(formula, self)
 
+    def compile_sum(self, formula: Formula) -> Callable[..., Array]:
+        each, total = self.compile(formula), self.kernel("reduce", "total")
+        return lambda *xs, axes, keepdims=False: total(each(*xs), axes, keepdims)
+
     def compile_update(self, formula: Formula) -> Callable[..., None]:
         from ..kernels.cuda.elementwise import Update
 

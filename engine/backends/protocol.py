@@ -57,6 +57,12 @@ class Backend(Protocol):
         """An elementwise kernel of a formula: arrays and Python scalars in (they broadcast), one new array out."""
         ...
 
+    def compile_sum(self, formula: Formula) -> Callable[..., Array]:
+        """`total(*inputs, axes=, keepdims=False)`: the sum of a formula over axes of the shape that its inputs
+        broadcast to. A sum of truth values is a count, in int64.
+        """
+        ...
+
     def compile_update(self, formula: Formula) -> Callable[..., None]:
         """`update(*inputs, out=arrays)`: each result of a formula, written over an array (that may be an input)."""
         ...

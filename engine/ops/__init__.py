@@ -145,6 +145,7 @@ from .reduce import (
     prod as prod,
     logsumexp as logsumexp,
 )
+from .summed import sum_of as sum_of, mean_of as mean_of
 from .scan import (
     cumulative_sum as cumulative_sum,
     cumulative_prod as cumulative_prod,

@@ -1,7 +1,9 @@
 r"""Losses: how far a prediction is from the truth, in one number. Those of one class among many: cross_entropy.py.
 
-Each takes (y_true, y_pred) and `reduction`: "mean" over all losses, "sum", or "none". There is one loss per element;
-the divergence sums over the classes along `axis`, so it has one per sample.
+Each takes (y_true, y_pred) and `reduction`: "mean" over all losses, "sum", or "none". There is one loss per element,
+or, with `axis`, one per sample: the mean along it. The divergence sums over the classes there instead.
+
+Each is a formula of one element, and its losses are averaged or summed as they are computed (summed.py).
 
 From probabilities, logarithms are kept finite by clipping to [10⁻⁷, 1 − 10⁻⁷] (Keras' constant). From logits no clip is
 needed: ln σ(z) is computed as such, and both tails keep their digits.
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, ShapeError
+from ..fuse import Fused, fuse
 from ..op import composite
 from ..samples import Domain, Draw
 from ..tensor import Tensor
@@ -22,6 +25,7 @@ from .arithmetic import abs, square
 from .comparison import clamp, where
 from .exponential import log, xlogy
 from .reduce import mean, sum
+from .summed import mean_of, sum_of
 
 TINY = 1e-7  # Keras' epsilon
 
@@ -36,6 +40,17 @@ def reduce(losses: Tensor, reduction: str) -> Tensor:
     if reduction == "none":
         return losses
     raise ArgumentError(f"reduction is '{reduction}'; choose 'mean', 'sum' or 'none'")
+
+
+def losses(each: Fused, *inputs: Any, axis: Any, reduction: str, **numbers: Any) -> Tensor:
+    """What `each` makes of each element, its mean along `axis` where there is one, and then `reduction`."""
+    if axis is not None:
+        return reduce(mean_of(each, *inputs, axis=axis, **numbers), reduction)
+    if reduction == "mean":
+        return mean_of(each, *inputs, **numbers)
+    if reduction == "sum":
+        return sum_of(each, *inputs, **numbers)
+    return reduce(each(*inputs, **numbers), reduction)
 
 
 def same_shape(op: str, y_true: Any, y_pred: Any) -> None:
@@ -69,8 +84,9 @@ REDUCTION = (
 def _sample(truth: Domain, prediction: Domain) -> Any:
     def sample(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
         reduction = draw.choice(["mean", "sum", "none"])
-        shape = draw.shape(0, 3, min_side=0 if reduction != "mean" else 1)
-        return [draw.array(shape, truth), draw.array(shape, prediction)], {"reduction": reduction}
+        shape = draw.shape(0, 3, min_side=0 if reduction == "sum" else 1)
+        axis = draw.axis(len(shape)) if shape and 0 not in shape and draw.integer(0, 1) else None
+        return [draw.array(shape, truth), draw.array(shape, prediction)], {"axis": axis, "reduction": reduction}
 
     return sample
 
@@ -117,7 +133,19 @@ def reduced(each: Any) -> Any:
     return reference
 
 
+def averaged(each: Any) -> Any:
+    """The same of the losses of elements, which are averaged along `axis`."""
+    return reduced(
+        lambda *arrays, axis, **params: each(*arrays, **params) if axis is None else each(*arrays, **params).mean(axis)
+    )
+
+
 # ------------------------------------------------------------------------------------------------ regression
+@fuse
+def squared_error(y_true: Any, y_pred: Any) -> Any:
+    return square(y_pred - y_true)
+
+
 @composite(
     "mse",
     autocast="float32",
@@ -126,15 +154,20 @@ def reduced(each: Any) -> Any:
     errors=[MISMATCH, REDUCTION],
     definition=r"L = \frac{1}{n} \sum_i (y_i - \hat{y}_i)^2",
     equations=("E15",),
-    reference=reduced(lambda t, p: (t - p) ** 2),
+    reference=averaged(lambda t, p: (t - p) ** 2),
 )
-def mse(y_true: Tensor, y_pred: Tensor, *, reduction: str = "mean") -> Tensor:
+def mse(y_true: Tensor, y_pred: Tensor, *, axis: Any = None, reduction: str = "mean") -> Tensor:
     r"""Mean squared error, any shape. The document's E15.
 
     .. math:: L = \frac{1}{n} \sum_i (y_i - \hat{y}_i)^2
     """
     same_shape("mse", y_true, y_pred)
-    return reduce(square(y_pred - y_true), reduction)
+    return losses(squared_error, y_true, y_pred, axis=axis, reduction=reduction)
+
+
+@fuse
+def absolute_error(y_true: Any, y_pred: Any) -> Any:
+    return abs(y_pred - y_true)
 
 
 @composite(
@@ -144,15 +177,22 @@ def mse(y_true: Tensor, y_pred: Tensor, *, reduction: str = "mean") -> Tensor:
     samples=_sample_apart,
     errors=[MISMATCH, REDUCTION],
     definition=r"L = \frac{1}{n} \sum_i |y_i - \hat{y}_i|",
-    reference=reduced(lambda t, p: np.abs(t - p)),
+    reference=averaged(lambda t, p: np.abs(t - p)),
 )
-def mae(y_true: Tensor, y_pred: Tensor, *, reduction: str = "mean") -> Tensor:
+def mae(y_true: Tensor, y_pred: Tensor, *, axis: Any = None, reduction: str = "mean") -> Tensor:
     r"""Mean absolute error, any shape; its derivative at 0 is 0.
 
     .. math:: L = \frac{1}{n} \sum_i |y_i - \hat{y}_i|
     """
     same_shape("mae", y_true, y_pred)
-    return reduce(abs(y_pred - y_true), reduction)
+    return losses(absolute_error, y_true, y_pred, axis=axis, reduction=reduction)
+
+
+@fuse
+def huber_error(y_true: Any, y_pred: Any, *, delta: float = 1.0) -> Any:
+    e = y_pred - y_true
+    size = abs(e)
+    return where(size <= delta, 0.5 * square(e), delta * size - 0.5 * delta * delta)
 
 
 @composite(
@@ -164,11 +204,11 @@ def mae(y_true: Tensor, y_pred: Tensor, *, reduction: str = "mean") -> Tensor:
     definition=r"L = \frac{1}{n} \sum_i \begin{cases} \tfrac{1}{2} e_i^2 & |e_i| \le \delta \\ "
     r"\delta |e_i| - \tfrac{1}{2} \delta^2 & \text{otherwise} \end{cases}, \quad e_i = \hat{y}_i - y_i",
     source="Huber, 'Robust estimation of a location parameter', 1964",
-    reference=reduced(
+    reference=averaged(
         lambda t, p, delta=1.0: np.where(np.abs(t - p) <= delta, (t - p) ** 2 / 2, delta * np.abs(t - p) - delta**2 / 2)
     ),
 )
-def huber(y_true: Tensor, y_pred: Tensor, *, delta: float = 1.0, reduction: str = "mean") -> Tensor:
+def huber(y_true: Tensor, y_pred: Tensor, *, delta: float = 1.0, axis: Any = None, reduction: str = "mean") -> Tensor:
     r"""Squared for errors up to δ, straight beyond: outliers pull with a constant force. Any shape.
 
     .. math:: \ell = \begin{cases} \tfrac{1}{2} e^2 & |e| \le \delta \\
@@ -179,9 +219,12 @@ def huber(y_true: Tensor, y_pred: Tensor, *, delta: float = 1.0, reduction: str 
     same_shape("huber", y_true, y_pred)
     if not delta > 0:
         raise ArgumentError(f"huber: delta is {delta}; it is the error up to which the loss is squared, above 0")
-    e = y_pred - y_true
-    size = abs(e)
-    return reduce(where(size <= delta, 0.5 * square(e), delta * size - 0.5 * delta * delta), reduction)
+    return losses(huber_error, y_true, y_pred, delta=delta, axis=axis, reduction=reduction)
+
+
+@fuse
+def hinge_error(y_true: Any, y_pred: Any) -> Any:
+    return relu(1 - y_true * y_pred)
 
 
 @composite(
@@ -191,18 +234,24 @@ def huber(y_true: Tensor, y_pred: Tensor, *, delta: float = 1.0, reduction: str 
     samples=_sample_hinge,
     errors=[MISMATCH, REDUCTION],
     definition=r"L = \frac{1}{n} \sum_i \max(0, 1 - y_i \hat{y}_i)",
-    reference=reduced(lambda t, p: np.maximum(0, 1 - t * p)),
+    reference=averaged(lambda t, p: np.maximum(0, 1 - t * p)),
 )
-def hinge(y_true: Tensor, y_pred: Tensor, *, reduction: str = "mean") -> Tensor:
+def hinge(y_true: Tensor, y_pred: Tensor, *, axis: Any = None, reduction: str = "mean") -> Tensor:
     r"""For labels −1 and 1: no loss once the score is on the right side by 1. Any shape.
 
     .. math:: L = \frac{1}{n} \sum_i \max(0, 1 - y_i \hat{y}_i)
     """
     same_shape("hinge", y_true, y_pred)
-    return reduce(relu(1 - y_true * y_pred), reduction)
+    return losses(hinge_error, y_true, y_pred, axis=axis, reduction=reduction)
 
 
 # ------------------------------------------------------------------------------------------------ yes or no
+@fuse
+def surprise(y_true: Any, y_pred: Any) -> Any:
+    p = clamp(y_pred, TINY, 1 - TINY)
+    return -(y_true * log(p) + (1 - y_true) * log(1 - p))
+
+
 @composite(
     "binary_cross_entropy",
     autocast="float32",
@@ -211,9 +260,9 @@ def hinge(y_true: Tensor, y_pred: Tensor, *, reduction: str = "mean") -> Tensor:
     definition=r"L = -\frac{1}{n} \sum_i \left[y_i \ln \hat{y}_i + (1 - y_i) \ln(1 - \hat{y}_i)\right]",
     equations=("E20", "E21"),
     errors=[MISMATCH, REDUCTION],
-    reference=reduced(lambda t, p: -(t * np.log(p) + (1 - t) * np.log1p(-p))),
+    reference=averaged(lambda t, p: -(t * np.log(p) + (1 - t) * np.log1p(-p))),
 )
-def binary_cross_entropy(y_true: Tensor, y_pred: Tensor, *, reduction: str = "mean") -> Tensor:
+def binary_cross_entropy(y_true: Tensor, y_pred: Tensor, *, axis: Any = None, reduction: str = "mean") -> Tensor:
     r"""Cross-entropy of probabilities ŷ against y in [0, 1], any shape. The documents' E20 and E21.
 
     .. math:: L = -\frac{1}{n} \sum_i \left[y_i \ln \hat{y}_i + (1 - y_i) \ln(1 - \hat{y}_i)\right]
@@ -221,8 +270,12 @@ def binary_cross_entropy(y_true: Tensor, y_pred: Tensor, *, reduction: str = "me
     ŷ is clipped to [10⁻⁷, 1 − 10⁻⁷], where the gradient ends. Prefer binary_cross_entropy_with_logits: no clip.
     """
     same_shape("binary_cross_entropy", y_true, y_pred)
-    p = clamp(y_pred, TINY, 1 - TINY)
-    return reduce(-(y_true * log(p) + (1 - y_true) * log(1 - p)), reduction)
+    return losses(surprise, y_true, y_pred, axis=axis, reduction=reduction)
+
+
+@fuse
+def surprise_of_logits(y_true: Any, logits: Any) -> Any:
+    return y_true * softplus(-logits) + (1 - y_true) * softplus(logits)
 
 
 @composite(
@@ -234,9 +287,11 @@ def binary_cross_entropy(y_true: Tensor, y_pred: Tensor, *, reduction: str = "me
     equations=("E20", "E21"),
     why="−ln σ(z) is softplus(−z): both terms are sums of positive numbers, so nothing cancels and nothing overflows",
     errors=[MISMATCH, REDUCTION],
-    reference=reduced(lambda t, z: t * np.logaddexp(0, -z) + (1 - t) * np.logaddexp(0, z)),
+    reference=averaged(lambda t, z: t * np.logaddexp(0, -z) + (1 - t) * np.logaddexp(0, z)),
 )
-def binary_cross_entropy_with_logits(y_true: Tensor, logits: Tensor, *, reduction: str = "mean") -> Tensor:
+def binary_cross_entropy_with_logits(
+    y_true: Tensor, logits: Tensor, *, axis: Any = None, reduction: str = "mean"
+) -> Tensor:
     r"""binary_cross_entropy of ŷ = σ(z), from z. Any shape.
 
     .. math:: L = \frac{1}{n} \sum_i \left[y_i \ln(1 + e^{-z_i}) + (1 - y_i) \ln(1 + e^{z_i})\right]
@@ -244,10 +299,15 @@ def binary_cross_entropy_with_logits(y_true: Tensor, logits: Tensor, *, reductio
     Its derivative by z is (σ(z) − y) / n: the factor σ'(z) cancels.
     """
     same_shape("binary_cross_entropy_with_logits", y_true, logits)
-    return reduce(y_true * softplus(-logits) + (1 - y_true) * softplus(logits), reduction)
+    return losses(surprise_of_logits, y_true, logits, axis=axis, reduction=reduction)
 
 
 # ------------------------------------------------------------------------------------------------ two distributions
+@fuse
+def extra_cost(y_true: Any, y_pred: Any) -> Any:
+    return xlogy(y_true, y_true) - y_true * log(clamp(y_pred, TINY, 1.0))
+
+
 @composite(
     "kl_div",
     autocast="float32",
@@ -265,4 +325,4 @@ def kl_div(y_true: Tensor, y_pred: Tensor, *, axis: int = -1, reduction: str = "
     ŷ is clipped from below to 10⁻⁷.
     """
     same_shape("kl_div", y_true, y_pred)
-    return reduce(sum(xlogy(y_true, y_true) - y_true * log(clamp(y_pred, TINY, 1.0)), axis=axis), reduction)
+    return reduce(sum_of(extra_cost, y_true, y_pred, axis=axis), reduction)

@@ -441,7 +441,13 @@ class Strict:
         return values
 
     def compile(self, formula: Any) -> Callable[..., Any]:
-        run = self._on_raw_arrays(cpu.compile(formula))
+        return self._launched(cpu.compile(formula))
+
+    def compile_sum(self, formula: Any) -> Callable[..., Any]:
+        return self._launched(cpu.compile_sum(formula))
+
+    def _launched(self, kernel: Callable[..., Any]) -> Callable[..., Any]:
+        run = self._on_raw_arrays(kernel)
 
         def call(*args: Any, **options: Any) -> Any:
             with self.active():

@@ -68,25 +68,25 @@ def share(kernel: tuple[int, int, bool], xs: Sequence[Any], out: Sequence[Array]
     dtype = next((x.dtype for x in xs if isinstance(x, np.ndarray) and x.dtype.kind != "b"), np.float32)
     given = [x if isinstance(x, np.ndarray) else np.asarray(x, dtype) for x in xs]
     operands = [*(np.broadcast_to(x, shape) for x in given), *out]
-    merged = _merged(shape, [x.strides for x in operands])
-    if merged is None:
+    axes = merged(shape, [x.strides for x in operands])
+    if len(axes) != 2:
         return False
-    (count, n), strides = merged
+    (n, inner), (count, outer) = axes
     at_a_time = max(1, CHUNK // n)
     if count <= at_a_time:
         return False
-    steps = array("q", [s[1] for s in strides])
+    steps = array("q", inner)
     head = [kernel[0], steps.buffer_info()[0], n, count, 0, at_a_time, kernel[2], len(operands)]
-    job = array("q", [*head, *(x.ctypes.data for x in operands), *(s[0] for s in strides)])
+    job = array("q", [*head, *(x.ctypes.data for x in operands), *outer])
     lead.entry(call_team(workers)[1], kernel[1], job.buffer_info()[0], workers)
     return True
 
 
-def _merged(
-    shape: Sequence[int], strides: Sequence[Sequence[int]]
-) -> tuple[tuple[int, int], list[tuple[int, int]]] | None:
-    """The shape as (rows, row length), and each operand's two steps; None if it takes fewer or more axes than two."""
-    axes: list[tuple[int, tuple[int, ...]]] = []  # from the last to the first: (length, each operand's step)
+def merged(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> list[tuple[int, tuple[int, ...]]]:
+    """The axes that are left when those are joined that every operand steps through as through one, from the last to
+    the first: (length, each operand's step).
+    """
+    axes: list[tuple[int, tuple[int, ...]]] = []
     for length, *steps in reversed(list(zip(shape, *strides, strict=True))):
         if length == 1:
             continue
@@ -94,7 +94,4 @@ def _merged(
             axes[-1] = axes[-1][0] * length, axes[-1][1]
         else:
             axes.append((length, tuple(steps)))
-    if len(axes) != 2:
-        return None
-    (n, inner), (count, outer) = axes
-    return (count, n), list(zip(outer, inner, strict=True))
+    return axes

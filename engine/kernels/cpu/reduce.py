@@ -136,11 +136,11 @@ EXPONENTIALS = Operator("exponentials", _exponential, _plus, _least, 0.0)  # of 
 
 
 @functools.cache
-def _kernels(operator: Operator, size: int) -> tuple[Kernel, Kernel]:
-    """For rows, and for columns. The centres are one number for each row or column, or one 0 for all: a step of 0."""
+def words(operator: Operator, size: int) -> tuple[Any, ...]:
+    """What kernels say: `some` and `put` a vector, `along` a row join all numbers into four, `across` join the four."""
     dtype = np.float32 if size == 4 else np.float64
-    enter, join, blank, nothing = operator.enter, operator.join, operator.blank, dtype(operator.nothing)
-    L, buffer_memory = BYTES // size, stack(BYTES)
+    enter, join, blank = operator.enter, operator.join, operator.blank
+    L = BYTES // size
 
     @device
     def copy(source, target, n):  # type: ignore[no-untyped-def]
@@ -166,13 +166,41 @@ def _kernels(operator: Operator, size: int) -> tuple[Kernel, Kernel]:
             copy(buffer, address, lanes)
 
     @device
-    def across(v):  # type: ignore[no-untyped-def]
-        """All lanes joined, in every lane."""
+    def along(i, end, c, found, buffer):  # type: ignore[no-untyped-def]
+        """The numbers from address i to `end`, joined to those that four vectors hold."""
+        v0, v1, v2, v3 = found
+        while i + 4 * BYTES <= end:
+            v0, v1 = join(v0, enter(read(i, c), c)), join(v1, enter(read(i + BYTES, c), c))
+            v2 = join(v2, enter(read(i + 2 * BYTES, c), c))
+            v3 = join(v3, enter(read(i + 3 * BYTES, c), c))
+            i += 4 * BYTES
+        while i < end:
+            v0 = join(v0, enter(some(i, (end - i) // size, blank(c), buffer), c))
+            i += BYTES
+        return v0, v1, v2, v3
+
+    @device
+    def across(found, buffer):  # type: ignore[no-untyped-def]
+        """All lanes of the four vectors joined: one number."""
+        v0, v1, v2, v3 = found
+        v = join(join(v0, v1), join(v2, v3))
         if L == 16:
             v = join(v, _turned(v, 8))
         v = join(v, _turned(v, 4))
         v = join(v, _turned(v, 2))
-        return join(v, _turned(v, 1))
+        write(buffer, join(v, _turned(v, 1)))
+        return read(buffer, dtype(0))
+
+    return some, put, along, across
+
+
+@functools.cache
+def _kernels(operator: Operator, size: int) -> tuple[Kernel, Kernel]:
+    """For rows, and for columns. The centres are one number for each row or column, or one 0 for all: a step of 0."""
+    dtype = np.float32 if size == 4 else np.float64
+    enter, join, blank, nothing = operator.enter, operator.join, operator.blank, dtype(operator.nothing)
+    buffer_memory = stack(BYTES)
+    some, put, along, across = words(operator, size)
 
     def rows(block, part):  # type: ignore[no-untyped-def]
         """x (outer,n) -> y (outer,blocks)"""
@@ -187,19 +215,9 @@ def _kernels(operator: Operator, size: int) -> tuple[Kernel, Kernel]:
         for item in range(part * mine, min(y.size, (part + 1) * mine)):
             row, first = item // blocks, item % blocks * BLOCK
             c = every(centres[row * centre_step], zero)
-            i, end = x + (row * n + first) * size, x + (row * n + min(n, first + BLOCK)) * size
-            v0 = every(nothing, zero)
-            v1, v2, v3 = v0, v0, v0
-            while i + 4 * BYTES <= end:
-                v0, v1 = join(v0, enter(read(i, zero), c)), join(v1, enter(read(i + BYTES, zero), c))
-                v2 = join(v2, enter(read(i + 2 * BYTES, zero), c))
-                v3 = join(v3, enter(read(i + 3 * BYTES, zero), c))
-                i += 4 * BYTES
-            while i < end:
-                v0 = join(v0, enter(some(i, (end - i) // size, blank(c), buffer), c))
-                i += BYTES
-            write(buffer, across(join(join(v0, v1), join(v2, v3))))
-            y[item] = read(buffer, dtype(0))
+            start, end = x + (row * n + first) * size, x + (row * n + min(n, first + BLOCK)) * size
+            v = every(nothing, zero)
+            y[item] = across(along(start, end, c, (v, v, v, v), buffer), buffer)
 
     def columns(block, part):  # type: ignore[no-untyped-def]
         """x (outer,n,inner) -> y (outer,blocks,inner)"""
@@ -316,16 +334,16 @@ def _reduce(first: Operator, then: Operator, x: Array, axes: Axes, centre: Array
     others = tuple(a for a in axes if a < before)
     if centre is not None and others:  # each number of the next reduction needs its own centre
         centre = np.broadcast_to(centre, (*x.shape[:before], *[1] * (behind - before), *x.shape[behind:]))
-    y = _one_axis(first, then, x.reshape(outer, n, inner), centre)
+    y = one_axis(first, then, x.reshape(outer, n, inner), centre)
     if others:
         y = _reduce(then, then, y.reshape(*x.shape[:before], inner), others)
     return y
 
 
-def _one_axis(first: Operator, then: Operator, x: Array, centre: Array | None) -> Array:
-    """(outer, n, inner) -> (outer, inner)"""
+def one_axis(first: Operator, then: Operator, x: Array, centre: Array | None) -> Array:
+    """(outer, n, inner) -> (outer, 1, inner)"""
     y = reduce_blocks(first, x, centre)
-    return y if y.shape[1] == 1 else _one_axis(then, then, y, None)
+    return y if y.shape[1] == 1 else one_axis(then, then, y, None)
 
 
 def reduce_blocks(operator: Operator, x: Array, centre: Array | None = None) -> Array:
