@@ -17,13 +17,13 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import changes, replay
 from .backends import Array, backend_of, is_owned
+from .blocks import Setting
 from .errors import GradientError, ShapeError
 from .shapes import Shape, broadcast_axes
 from .summation import total
@@ -34,8 +34,12 @@ if TYPE_CHECKING:
 
 RECORDING, ANOMALY = 1, 2  # bits of the mode: are operations recorded, is every result searched for NaN?
 AUTOCAST = 4  # are products rounded to 16 bits? (`precision.autocast`)
-_mode: ContextVar[int] = ContextVar("chainrule_mode", default=RECORDING)
-mode = _mode.get  # of this thread or async task
+_mode = Setting("chainrule_mode", RECORDING)  # of this thread or async task
+modes = _mode.block  # modes().value is the mode
+
+
+def mode() -> int:
+    return modes().value
 
 
 # ------------------------------------------------------------------------------------------------ modes
@@ -47,11 +51,11 @@ def is_grad_enabled() -> bool:
 @contextmanager
 def _switched(bit: int, on: bool, without: int = 0) -> Iterator[None]:
     now = mode() & ~without
-    token = _mode.set(now | bit if on else now & ~bit)
+    begun = _mode.begin(now | bit if on else now & ~bit)
     try:
         yield
     finally:
-        _mode.reset(token)
+        _mode.end(begun)
 
 
 def no_grad() -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import expr
-from .autograd import ANOMALY, RECORDING, Node, check_finite_step, mode
+from .autograd import ANOMALY, RECORDING, Node, check_finite_step, modes
 from .backends import backend_of, get_backend, scalar
 from .backends.protocol import SMALL
 from .dtypes import bool_, default_dtype, float32, float64, int64, is_float, promote
@@ -150,7 +150,7 @@ class ElementwiseOp(Op):
             params = self.params
         arrays: list[Any] = []
         kinds: Any = []
-        run, small, tensors, now = None, True, args, mode()
+        run, small, tensors, now = None, True, args, modes().value
         for a in args:
             x = a.data if isinstance(a, Tensor) else a
             arrays.append(x)

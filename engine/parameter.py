@@ -14,12 +14,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any, NoReturn
 
 import numpy as np
 
 from .backends import Array, backend_of, current_device, get_backend, is_owned, move
+from .blocks import Setting
 from .dtypes import canonical, default_dtype
 from .errors import DTypeError, NotBuiltError, ShapeError
 from .random import Generator, default_generator
@@ -29,34 +29,34 @@ from .tensor import Tensor
 Initializer = Callable[[Shape, Any, Generator], Array]  # (shape, dtype, generator) -> values
 
 # ------------------------------------------------------------------------------------------------ modes
-_training: ContextVar[bool | None] = ContextVar("chainrule_training", default=None)
-_scope: ContextVar[str] = ContextVar("chainrule_scope", default="")
+_training: Setting[bool | None] = Setting("chainrule_training", None)
+_scope = Setting("chainrule_scope", "")
 
 
 @contextmanager
 def training_mode(training: bool) -> Iterator[None]:
     """`with training_mode(False):` every layer called inside behaves so, whatever `.train()` or `.eval()` said."""
-    token = _training.set(training)
+    begun = _training.begin(training)
     try:
         yield
     finally:
-        _training.reset(token)
+        _training.end(begun)
 
 
 def is_training(otherwise: bool = False) -> bool:
     """Is this code run for training? `otherwise` is the answer outside of any `training_mode` block."""
-    training = _training.get()
+    training = _training.block().value
     return otherwise if training is None else training
 
 
 @contextmanager
 def name_scope(name: str) -> Iterator[None]:
     """`with name_scope("encoder"):` parameters made inside, and not by a layer, have paths such as `encoder.w`."""
-    token = _scope.set(join_path(_scope.get(), name))
+    begun = _scope.begin(join_path(_scope.block().value, name))
     try:
         yield
     finally:
-        _scope.reset(token)
+        _scope.end(begun)
 
 
 def join_path(*names: str) -> str:
@@ -93,7 +93,7 @@ class Parameter(Tensor):
         super().__init__(None, trainable)
         del self.data  # an empty slot: reading it comes to __getattr__, and a built parameter pays nothing for that
         self.initializer, self.regularizer = initializer, regularizer
-        self.path = join_path(_scope.get(), name)
+        self.path = join_path(_scope.block().value, name)
         self._dtype = default_dtype() if dtype is None else canonical(dtype)
         self._declared: Shape | None = None
         if data is not None:

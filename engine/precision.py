@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
 from .autograd import AUTOCAST, _switched
+from .blocks import Setting
 from .dtypes import canonical, float32, is_half
 from .errors import DTypeError
 from .tensor import Tensor
@@ -32,7 +32,7 @@ class _Block:
         self.cast: dict[int, tuple[Tensor, Tensor]] = {}  # id -> (leaf, its cast)
 
 
-_block: ContextVar[_Block | None] = ContextVar("chainrule_autocast", default=None)
+_rounding: Setting[_Block | None] = Setting("chainrule_autocast", None)
 
 
 @contextmanager
@@ -46,17 +46,17 @@ def autocast(dtype: Any = "float16", enabled: bool = True) -> Iterator[None]:
     goal = canonical(dtype)
     if not is_half(goal):
         raise DTypeError(f"autocast: dtype is {goal}; it is what products are rounded to, float16 or bfloat16")
-    token = _block.set(_Block(goal))
+    begun = _rounding.begin(_Block(goal))
     try:
         with _switched(AUTOCAST, enabled):
             yield
     finally:
-        _block.reset(token)
+        _rounding.end(begun)
 
 
 def cast(wish: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """An op's arguments as its record wishes, within a block."""
-    block = _block.get()
+    block = _rounding.block().value
     if not wish or block is None:
         return args
     if wish == "half":

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import precision
-from .autograd import ANOMALY, AUTOCAST, RECORDING, Node, check_finite_step, enable_grad, grad, mode
+from .autograd import ANOMALY, AUTOCAST, RECORDING, Node, check_finite_step, enable_grad, grad, modes
 from .backends import Array, get_backend, scalar
 from .dtypes import bool_, default_dtype, float32, float64, int64, is_float, is_half, promote
 from .errors import ArgumentError, GradientError
@@ -64,7 +64,7 @@ class StructuralOp(Op):
             args, params = self._bind(args, params)
         elif len(params) < len(self.defaults):
             params = self._completed(params)
-        if self.note.autocast and mode() & AUTOCAST:
+        if self.note.autocast and modes().value & AUTOCAST:
             args = precision.cast(self.note.autocast, args)
         arrays, tensors, device, wanted = unwrap(self.name, args)
         if device == "cpu":
@@ -74,7 +74,7 @@ class StructuralOp(Op):
                 arrays, y, aux = self._run(arrays, device, params)
         if isinstance(y, np.generic):  # NumPy makes scalars of what has no axes
             y = np.asarray(y)
-        now = mode()
+        now = modes().value
         if now & ANOMALY:
             check_finite_step(self.name, "forward", y)
         if wanted and self.differentiable and now & RECORDING and is_float(y.dtype):
@@ -304,7 +304,7 @@ class CompositeOp(Op):
                 raise ArgumentError(f"{self.name}: takes at most {n + len(self.defaults)} arguments, got {len(args)}")
             params = dict(zip(self.defaults, args[n:], strict=False)) | params
             args = args[:n]
-        if self.note.autocast and mode() & AUTOCAST:
+        if self.note.autocast and modes().value & AUTOCAST:
             args = precision.cast(self.note.autocast, args)
         device = next((a.device for a in args if isinstance(a, Tensor)), None)  # where arrays and lists go, too
         return self.body(

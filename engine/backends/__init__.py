@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
+from ..blocks import Setting
 from ..errors import DeviceError
 from .cpu import cpu
 from .products import get_float32_matmul_precision, set_float32_matmul_precision
@@ -22,7 +22,7 @@ __all__ = [
 
 _backends: dict[str, Backend] = {"cpu": cpu}  # those in use, by name
 _kinds: dict[str, Callable[[int], Backend]] = {}  # "cuda" -> what makes the backend of device number i
-_current: ContextVar[str] = ContextVar("chainrule_device", default="cpu")
+_current = Setting("chainrule_device", "cpu")
 
 
 def register(kind: str, make: Callable[[int], Backend]) -> Callable[[], None]:
@@ -119,7 +119,7 @@ def concatenate(arrays: Sequence[Array], axis: int) -> Array:
 # ------------------------------------------------------------------------------------------------ which one is used
 def current_device() -> str:
     """Where tensors are made of numbers, lists and NumPy arrays, when no device= is given."""
-    return _current.get()
+    return _current.block().value
 
 
 @contextmanager
@@ -128,11 +128,11 @@ def device(name: str) -> Iterator[None]:
 
     Raises DeviceError when there is no such device.
     """
-    token = _current.set(get_backend(name).name)
+    begun = _current.begin(get_backend(name).name)
     try:
         yield
     finally:
-        _current.reset(token)
+        _current.end(begun)
 
 
 def devices() -> dict[str, str]:
