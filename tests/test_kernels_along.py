@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 import engine
 from engine import ops
 from engine.errors import IndexRangeError
-from engine.kernels.cpu import bounds, gather, scan, scan_turns, sorting
+from engine.kernels.cpu import bounds, gather, scan, scan_turns, sorting, triangle
 from engine.kernels.cpu.threads import get_num_threads, set_num_threads
 
 DTYPES = ["float32", "float64", "int32", "int64"]
@@ -188,6 +188,17 @@ def test_a_scans_gradient_is_that_of_its_composition(op, shape, axis, dtype):
     np.testing.assert_allclose(gradients[0] / scale, gradients[1] / scale, rtol=1e-4, atol=1e-6, strict=True)
 
 
+# ------------------------------------------------------------------------------------------------ triangles
+MATRICES = st.lists(st.integers(0, 9), min_size=2, max_size=4).map(tuple)
+
+
+@given(MATRICES, st.sampled_from([*DTYPES, "bool", "float16"]), LAYOUTS, st.integers(-12, 12))
+def test_triangles_are_numpys(shape, dtype, layout, k):
+    x = laid_out(numbers(shape, dtype), layout)
+    np.testing.assert_array_equal(triangle.tril(x, k), np.tril(x, k), strict=True)
+    np.testing.assert_array_equal(triangle.triu(x, k), np.triu(x, k), strict=True)
+
+
 # ------------------------------------------------------------------------------------------------ threads
 def everything():
     rng, results = np.random.default_rng(0), []
@@ -203,6 +214,7 @@ def everything():
             scan.cumulative_prod(x, axis, True),
             scan.cumulative_logsumexp(x, axis),
             scan.tails(x, x, axis),
+            triangle.tril(x, 3),
         ]
     return results
 

@@ -37,7 +37,7 @@ def tril(x: Array, *, k: int = 0) -> Array:
 
     Raises ShapeError for a vector.
     """
-    return backend_of(x).xp.tril(x, k)
+    return backend_of(x).kernel("triangle", "tril")(x, k)
 
 
 @tril.vjp(saves=())
@@ -58,7 +58,7 @@ def triu(x: Array, *, k: int = 0) -> Array:
 
     Raises ShapeError for a vector.
     """
-    return backend_of(x).xp.triu(x, k)
+    return backend_of(x).kernel("triangle", "triu")(x, k)
 
 
 @triu.vjp(saves=())
