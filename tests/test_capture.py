@@ -569,6 +569,17 @@ def test_memory_that_a_step_reads_stays_its_own_when_its_tensor_is_gone():
     assert len(others) == 3
 
 
+def test_tensors_of_the_host_are_no_matter_of_the_recording():
+    w = engine.zeros(3, device="cpu")
+
+    def step(x):
+        w.mark_changed()
+        w.detach()
+        return 2 * x
+
+    np.testing.assert_array_equal(captured(step, drawn(3))(drawn(3, seed=1)).numpy(), 2 * drawn(3, seed=1))
+
+
 class Younger:
     """A graph, all of whose memory has been made before."""
 
