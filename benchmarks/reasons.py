@@ -13,7 +13,6 @@ NUMPY = "runs in NumPy, on one core"
 MANY = "made of several ops, each of which reads and writes all numbers; PyTorch has one kernel"
 COPY = "the cotangent is written out, where PyTorch hands on a view of it"
 STAYS = "a recorded call, the walk back and a fresh gradient: Python, where nothing is computed"
-TREE = "its derivative is that of pairwise products, so that zeros need no special case: more passes"
 KERNEL = "a kernel of our own on both cores: the Python of the call, and the second core's start, are what is slower"
 BLAS = "the same product by BLAS, a thread of one-thread BLAS on each core; what differs is how it is cut"
 
@@ -47,11 +46,11 @@ REASONS: dict[str, str] = {
         (
             "concat", "stack", "tile", "repeat", "roll", "flip", "pad", "astype", "set_at",
             "one_hot", "count_nonzero", "nonzero", "searchsorted", "unique_values", "argsort",
-            "sort", "argmax", "prod",
+            "sort", "argmax",
         ),
         NUMPY,
     ),
-    "prod backward": TREE,
+    "prod backward": "what lies before and behind each number, each a pass; zeros need no special case",
     **dict.fromkeys(("cumulative_prod", "cumulative_logsumexp"), "a step after the other, sixteen rows side by side"),
     "cumulative_sum backward": "flipped, summed and flipped: three passes",
     "diff": "two strided slices, which are no rows of one matrix, subtracted on one core",
@@ -63,7 +62,7 @@ REASONS: dict[str, str] = {
     "glu": MANY,
     # reductions
     **dict.fromkeys(("norm", "power_norm"), f"divided by the largest magnitude first, lest a square overflow; {NUMPY}"),
-    **dict.fromkeys(("sum", "mean", "max", "min", "topk", "take_along_axis", "tril", "triu"), KERNEL),
+    **dict.fromkeys(("sum", "mean", "max", "min", "topk", "take_along_axis", "tril", "triu", "prod"), KERNEL),
     "sum backward": "the cotangent is repeated into a fresh gradient, where PyTorch keeps a view of one number",
     # products
     "outer": "its inputs are small, so it takes the short way, where NumPy walks the large result on one core",

@@ -9,7 +9,8 @@ from hypothesis import given, strategies as st
 import engine
 from engine import ops
 from engine.errors import IndexRangeError
-from engine.kernels.cpu import bounds, gather, scan, scan_turns, sorting, triangle
+from engine.kernels.cpu import bounds, gather, product, scan, scan_turns, sorting, triangle
+from engine.kernels.cpu.jit import ENABLED
 from engine.kernels.cpu.threads import get_num_threads, set_num_threads
 
 DTYPES = ["float32", "float64", "int32", "int64"]
@@ -142,6 +143,25 @@ def test_running_products_are_numpys(case, dtype, layout, initial):
     np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
+@given(along(), st.sampled_from(DTYPES), LAYOUTS, st.booleans(), st.booleans())
+def test_products_are_numpys(case, dtype, layout, keepdims, several):
+    shape, axis, seed = case
+    x = laid_out(numbers(shape, dtype, seed), layout)
+    axes = tuple(range(axis, len(shape))) if several else (axis,)
+    got = product.product(x, axes, keepdims)
+    want = (x.astype(np.float64) if x.dtype.kind == "f" else x).prod(axes, keepdims=keepdims)
+    assert got.dtype == x.prod().dtype and np.shape(got) == np.shape(want)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+@pytest.mark.skipif(not ENABLED, reason="NumPy multiplies in float32, and overflows on the way")
+@pytest.mark.parametrize("shape", [(3, 40_003), (1, 33), (70_001,)])
+def test_a_long_product_is_that_of_its_blocks(shape):
+    x = np.resize(np.array([0.5, -2.0, 0.25, 4.0], np.float32), shape)  # what meets in one lane is far from 1
+    x = np.random.default_rng(0).permuted(x, axis=-1)
+    np.testing.assert_array_equal(product.product(x, (len(shape) - 1,)), x.prod(-1, dtype=np.float64))
+
+
 @given(along(), st.sampled_from(["float32", "float64"]), LAYOUTS, st.booleans())
 def test_running_log_sum_exps_are_numpys(case, dtype, layout, special):
     shape, axis, seed = case
@@ -172,13 +192,14 @@ def test_a_long_log_sum_counts_every_term(axis):
     np.testing.assert_allclose(y[at], np.log(at + 1.0), rtol=2e-7)
 
 
-@pytest.mark.parametrize("op", [ops.cumulative_prod, ops.cumulative_logsumexp])
+@pytest.mark.parametrize("op", [ops.cumulative_prod, ops.cumulative_logsumexp, ops.prod])
 @pytest.mark.parametrize("shape, axis", [((40, 70), 1), ((70, 40), 0), ((3, 50, 5), 1)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_scans_gradient_is_that_of_its_composition(op, shape, axis, dtype):
-    x = numbers(shape, dtype) * 0.8
-    x[(slice(None),) * axis + (7,)] = -np.inf if op is ops.cumulative_logsumexp else 0
-    g = np.random.default_rng(1).normal(size=shape).astype(dtype)
+    rng, nothing = np.random.default_rng(1), -np.inf if op is ops.cumulative_logsumexp else 0
+    x = np.where(rng.random(shape) < 0.03, nothing, rng.choice([-1, 1], shape) * rng.uniform(0.7, 1.4, shape))
+    x = x.astype(dtype)
+    g = rng.normal(size=op(x, axis=axis).shape).astype(dtype)
     gradients = []
     for f in (op, op.composition):
         t = engine.tensor(x, requires_grad=True)
@@ -215,6 +236,7 @@ def everything():
             scan.cumulative_logsumexp(x, axis),
             scan.tails(x, x, axis),
             triangle.tril(x, 3),
+            np.asarray(product.product(x, (x.ndim - 1,))),
         ]
     return results
 

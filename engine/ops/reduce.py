@@ -294,7 +294,7 @@ def _product_tree(x: Tensor, *, axis: Any = None, keepdims: bool = False) -> Ten
     dtype="number",
     samples=sample_factors,
     composition=_product_tree,
-    why="the derivative of a tree of pairwise products never divides by an element: right where elements are 0",
+    why="x̄ᵢ is ȳ times the products before and behind i: nothing is divided by an element, which may be 0",
     errors=[NO_AXIS],
 )
 def prod(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
@@ -304,7 +304,24 @@ def prod(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
 
     Raises ShapeError for an axis that x does not have.
     """
-    return x.prod(axis=normalize_axes("prod", axis, x.ndim), keepdims=keepdims)
+    return backend_of(x).kernel("product", "product")(x, normalize_axes("prod", axis, x.ndim), keepdims)
+
+
+@prod.vjp
+def _(g, y, aux, x, *, axis, keepdims, needs):  # type: ignore[no-untyped-def]
+    # the last of the running products is the only one that has a cotangent
+    from .join import pad
+    from .scan import product_gradient
+
+    if x.size == 0:
+        return spread(g, x.shape, axis, keepdims)
+    axes = normalize_axes("prod", axis, x.ndim)
+    order = (*(a for a in range(x.ndim) if a not in axes), *axes)
+    ahead = tuple(x.shape[a] for a in order[: x.ndim - len(axes)])
+    rows = reshape(x.permute_dims(order), shape=(*ahead, -1))  # (..., n)
+    last = pad(reshape(g, shape=(*ahead, 1)), pad_width=(*[(0, 0)] * len(ahead), (rows.shape[-1] - 1, 0)))
+    x_bar = reshape(product_gradient(last, rows, len(ahead)), shape=tuple(x.shape[a] for a in order))
+    return x_bar.permute_dims(tuple(order.index(a) for a in range(x.ndim)))
 
 
 # ------------------------------------------------------------------------------------------------ log-sum-exp

@@ -121,9 +121,14 @@ def cumulative_prod(x: Array, *, axis: int | None = None, include_initial: bool 
 @cumulative_prod.vjp
 def _(g, y, aux, x, *, axis, include_initial, needs):  # type: ignore[no-untyped-def]
     k = (axis or 0) % x.ndim
-    before = cumulative_prod(x, axis=k, include_initial=True)
-    before = getitem(before, index=cut(x.ndim, k, None, x.shape[k]))
-    return before * _tails(x, getitem(g, index=cut(x.ndim, k, int(include_initial), None)), k)
+    return product_gradient(getitem(g, index=cut(x.ndim, k, int(include_initial), None)), x, k)
+
+
+def product_gradient(g: Tensor, x: Tensor, axis: int) -> Tensor:
+    """x̄_r = Π_{s<r} x_s · Σ_{t≥r} ȳ_t Π_{r<s≤t} x_s; the sum s_r is ȳ_r + x_{r+1} s_{r+1}."""
+    before = cumulative_prod(x, axis=axis, include_initial=True)
+    before = getitem(before, index=cut(x.ndim, axis, None, x.shape[axis]))
+    return before * _tails(x, g, axis)
 
 
 def _tails(a: Tensor, b: Tensor, axis: int) -> Tensor:
