@@ -15,8 +15,9 @@ again.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ContextDecorator, nullcontext
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,31 +49,39 @@ def is_grad_enabled() -> bool:
     return bool(mode() & RECORDING)
 
 
-@contextmanager
-def _switched(bit: int, on: bool, without: int = 0) -> Iterator[None]:
-    now = mode() & ~without
-    begun = _mode.begin(now | bit if on else now & ~bit)
-    try:
-        yield
-    finally:
-        _mode.end(begun)
+class Switched(ContextDecorator):
+    """A block in which a bit of the mode is on or off, and some others are off."""
+
+    def __init__(self, bit: int, on: bool, without: int = 0) -> None:
+        self._wanted = bit, on, without
+
+    def __enter__(self) -> None:
+        bit, on, without = self._wanted
+        now = mode() & ~without
+        self._begun = _mode.begin(now | bit if on else now & ~bit)
+
+    def __exit__(self, *_: object) -> None:
+        _mode.end(self._begun)
+
+    def _recreate_cm(self) -> Switched:  # each call of a decorated function is a block of its own
+        return Switched(*self._wanted)
 
 
 def no_grad() -> Any:
     """`with no_grad():` nothing is recorded. Also a decorator. Per thread and per async task."""
-    return _switched(RECORDING, False)
+    return Switched(RECORDING, False)
 
 
 def enable_grad() -> Any:
     """`with enable_grad():` recording, inside a `no_grad` block."""
-    return _switched(RECORDING, True)
+    return Switched(RECORDING, True)
 
 
 def detect_anomaly() -> Any:
     """`with detect_anomaly():` the first op whose forward or backward makes a NaN raises GradientError with its
     name.
     """
-    return _switched(ANOMALY, True)
+    return Switched(ANOMALY, True)
 
 
 def check_finite_step(op: str, phase: str, array: Any) -> None:
@@ -185,7 +194,7 @@ def _walk(
     ahead: Node | None = None  # waits outside of the heap: in a chain nothing else does
     arriving: Iterable[tuple[Any, Any]] = [(t.node or t, g) for t, g in roots if t.requires_grad]
     # backward goes in the precision of the forward pass, wherever it is called
-    with _switched(RECORDING, create_graph, AUTOCAST), roots[0][0].backend.active() if roots else nullcontext():
+    with Switched(RECORDING, create_graph, AUTOCAST), roots[0][0].backend.active() if roots else nullcontext():
         anomaly = mode() & ANOMALY
         while True:
             for receiver, x_bar in arriving:
@@ -279,8 +288,8 @@ def _plus_in_place(a: Any, b: Any) -> Any:
 
 def _owner(array: Any) -> Any:
     """What the memory belongs to that this array shows: an array, or a loan from the shelves."""
-    while getattr(array, "base", None) is not None:
-        array = array.base
+    while (base := getattr(array, "base", None)) is not None:
+        array = base
     return array
 
 
@@ -353,8 +362,7 @@ def _apply_hooks(hooks: Sequence[Callable[[Tensor], Tensor | None]], g: Any, cre
 
 def _seed(y: Tensor, g: Any, what: str) -> Tensor:
     """The cotangent a walk starts from."""
-    from .tensor import Tensor, asarray
-
+    made, asarray = _tensor()
     if not y.requires_grad:
         raise GradientError(
             f"{what}: the tensor (shape {y.shape}) has no graph: none of its inputs requires a gradient, or it was "
@@ -368,13 +376,21 @@ def _seed(y: Tensor, g: Any, what: str) -> Tensor:
             )
         backend = backend_of(y.data)
         with backend.active():
-            return Tensor(backend.xp.ones_like(y.data))
-    if not (isinstance(g, Tensor) and type(g.data) is type(y.data) is np.ndarray and g.dtype == y.dtype):
-        g = asarray(g, dtype=y.dtype, device=y.device)
-    assert isinstance(g, Tensor)
-    if g.shape != y.shape:
-        raise ShapeError(f"{what}: gradient has shape {g.shape}, the tensor {y.shape}; they must be equal")
-    return g
+            return made(backend.xp.ones_like(y.data))
+    there, given = y.data, g.data if isinstance(g, made) else None
+    alike = type(given) is type(there) is np.ndarray and given.dtype == there.dtype
+    seed: Tensor = g if alike else asarray(g, dtype=y.dtype, device=y.device)
+    if seed.data.shape != there.shape:
+        raise ShapeError(f"{what}: gradient has shape {seed.shape}, the tensor {y.shape}; they must be equal")
+    return seed
+
+
+@cache
+def _tensor() -> tuple[type[Tensor], Callable[..., Tensor]]:
+    """What tensor.py makes tensors with; it needs this file first."""
+    from .tensor import Tensor, asarray
+
+    return Tensor, asarray
 
 
 # ------------------------------------------------------------------------------------------------ the public functions
@@ -385,8 +401,7 @@ def backward(y: Tensor, gradient: Any = None, *, retain_graph: bool | None = Non
     (default: the value of `create_graph`). Raises GradientError when y has no graph, when the graph was freed, or
     when a saved value was changed in place.
     """
-    from .tensor import Tensor
-
+    made, _ = _tensor()
     seed = _seed(y, gradient, "backward")
     g = seed if create_graph else seed.data
     retain = create_graph if retain_graph is None else retain_graph
@@ -394,14 +409,15 @@ def backward(y: Tensor, gradient: Any = None, *, retain_graph: bool | None = Non
     recording = replay.current()
     owners = {id(_owner(seed.data))}  # a sum hands one cotangent to several leaves, but each gets its own memory
     for key, leaf in leaves.items():
-        g = kept[key] if isinstance(kept[key], Tensor) else Tensor(kept[key])
+        g = kept[key] if create_graph else made(kept[key])
         if recording is not None:
             recording.gradient(leaf)
         if leaf.grad is not None:
-            g = leaf.grad + g if create_graph else Tensor(_plus(leaf.grad.data, g.data))
-        elif id(_owner(g.data)) in owners:
+            g = leaf.grad + g if create_graph else made(_plus(leaf.grad.data, g.data))
+        elif (owner := id(_owner(g.data))) in owners:
             g = g.clone()
-        owners.add(id(_owner(g.data)))
+        else:
+            owners.add(owner)
         leaf.grad = g
 
 

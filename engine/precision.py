@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .autograd import AUTOCAST, _switched
+from .autograd import AUTOCAST, Switched
 from .blocks import Setting
 from .dtypes import canonical, float32, is_half
 from .errors import DTypeError
@@ -48,7 +48,7 @@ def autocast(dtype: Any = "float16", enabled: bool = True) -> Iterator[None]:
         raise DTypeError(f"autocast: dtype is {goal}; it is what products are rounded to, float16 or bfloat16")
     begun = _rounding.begin(_Block(goal))
     try:
-        with _switched(AUTOCAST, enabled):
+        with Switched(AUTOCAST, enabled):
             yield
     finally:
         _rounding.end(begun)
