@@ -201,7 +201,7 @@ def _rule(out: Sym, name: str, inputs: tuple[str, ...], params: tuple[str, ...])
     formula = Formula(("g", *inputs, *params), tuple(expr.vjp(out, [var(name)], var("g"))))
 
     def rule(g: Any, *xs: Any, **numbers: Any) -> Any:
-        literal = (lambda v: v) if isinstance(g, Sym) else (lambda v: _in_dtype(v, g.dtype))
+        literal = expr.lift if isinstance(g, Sym) else lambda v: _in_dtype(v, g.dtype)
         return evaluate(formula, {"g": g} | dict(zip(inputs, xs, strict=False)) | numbers, literal)
 
     return rule

@@ -51,6 +51,7 @@ FUNCTIONS = {
     "four": lambda a, b, c, d: hypot(a, b) * maximum(c, d) - clamp(a, -1.0, 1.0),
     "smooth": lambda x: softplus(x) - x * normal_cdf(x) + erf(x) ** 3,
     "constant": lambda x, b: b * 2.0 + 0 * x,
+    "power": lambda x: (1.0 + square(x)) ** 2.5,
 }
 
 

@@ -216,3 +216,39 @@ def test_a_sum_in_blocks_is_the_sum(seed, shape, keepdims):
     want = x.sum(axes, keepdims=keepdims)
     assert got.shape == want.shape
     np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-11)
+
+
+# ------------------------------------------------------------------------------------------------ norms of many numbers
+@pytest.mark.parametrize("scale", [1.0, 1e-30, 1e30, 1e36])
+@pytest.mark.parametrize("ord", [1, 1.5, 2, 3, 40])
+def test_no_power_in_a_norm_overflows_or_vanishes(ord, scale):
+    x = (scale * np.random.default_rng(0).uniform(-1, 1, (3, 20_000))).astype(np.float32)
+    x[1] = 0
+    if ord < 1.6 and scale > 1e35:
+        return  # the norm itself is out of range
+    wide = np.abs(x.astype(np.float64))
+    want = wide.max(1) * ((wide / np.maximum(wide.max(1, keepdims=True), 1e-300)) ** ord).sum(1) ** (1 / ord)
+    np.testing.assert_allclose(engine.norm(engine.tensor(x), axis=1, ord=ord).numpy(), want, rtol=3e-6)
+    leaf = engine.tensor(x, requires_grad=True)
+    engine.norm(leaf, ord=ord, axis=1).backward(engine.tensor(np.float32([1.0, 2.0, -3.0])))
+    ratio = wide / np.where(want == 0, 1, want)[:, None]
+    slope = np.float64([[1.0], [2.0], [-3.0]]) * np.sign(x) * ratio ** (ord - 1)
+    np.testing.assert_allclose(leaf.grad.numpy(), slope, rtol=2e-4, atol=1e-30)
+
+
+@pytest.mark.parametrize("ord", [1, 2, 2.5])
+def test_a_norm_of_what_is_not_finite(ord):
+    x = np.random.default_rng(0).normal(size=(4, 20_000)).astype(np.float32)
+    x[1, 5], x[2, 19_999], x[3, 7] = np.inf, np.nan, -np.inf
+    y = engine.norm(engine.tensor(x), axis=1, ord=ord).numpy()
+    assert np.isfinite(y[0]) and y[1] == np.inf and np.isnan(y[2]) and y[3] == np.inf
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_non_zeros_are_counted_in_any_dtype(axis):
+    x = np.random.default_rng(0).integers(-1, 2, (300, 200))
+    for dtype in (np.float32, np.float64, np.float16, np.int64, np.int8, bool):
+        y = engine.count_nonzero(engine.tensor(x.astype(dtype)), axis=axis)
+        assert y.dtype == np.int64
+        np.testing.assert_array_equal(y.numpy(), np.count_nonzero(x, axis))
+    assert engine.count_nonzero(engine.tensor(np.full((300, 200), np.nan, np.float32))).item() == 60_000

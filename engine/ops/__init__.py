@@ -135,7 +135,6 @@ from .triangle import tril as tril, triu as triu, diagonal as diagonal, trace as
 from .reduce import (
     sum as sum,
     mean as mean,
-    count_nonzero as count_nonzero,
     all as all,
     any as any,
     max as max,
@@ -221,7 +220,13 @@ from .cross_entropy import (
     cross_entropy_with_labels as cross_entropy_with_labels,
     cross_entropy_with_probabilities as cross_entropy_with_probabilities,
 )
-from .magnitude import var as var, std as std, power_norm as power_norm, norm as norm
+from .magnitude import (
+    count_nonzero as count_nonzero,
+    power_norm as power_norm,
+    norm as norm,
+    var as var,
+    std as std,
+)
 from .arrange import flip as flip, roll as roll, tile as tile, repeat as repeat
 from .gather import take as take, index_add as index_add, take_along_axis as take_along_axis, scatter_add as scatter_add
 

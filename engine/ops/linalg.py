@@ -14,8 +14,8 @@ from ..shapes import normalize_axis, prod
 from ..tensor import Tensor
 from .arithmetic import multiply
 from .matmul import matmul
-from .reduce import sum as sum_
 from .shape import moveaxis, permute_dims, reshape, swapaxes
+from .summed import sum_of
 
 
 # ------------------------------------------------------------------------------------------------ transpose
@@ -66,7 +66,8 @@ def vecdot(x1: Tensor, x2: Tensor, *, axis: int = -1) -> Tensor:
             f"vecdot: x1 {x1.shape} has {x1.shape[k1]} elements along axis {axis}, "
             f"x2 {x2.shape} has {x2.shape[k2]}; they must be equal"
         )
-    return sum_(multiply(moveaxis(x1, source=k1, destination=-1), moveaxis(x2, source=k2, destination=-1)), axis=-1)
+    x1, x2 = (x if k == x.ndim - 1 else moveaxis(x, source=k, destination=-1) for x, k in ((x1, k1), (x2, k2)))
+    return sum_of(multiply, x1, x2, axis=-1)
 
 
 @composite(

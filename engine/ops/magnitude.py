@@ -3,23 +3,51 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ..backends import Array, backend_of
 from ..errors import ArgumentError
+from ..fuse import Fused, fuse
 from ..op import composite, op
-from ..samples import Draw
+from ..samples import Domain, Draw
 from ..shapes import Shape, normalize_axes, prod as count
 from ..summation import total
 from ..tensor import Tensor
 from .arithmetic import abs as abs_, sign
-from .comparison import where
-from .reduce import NO_AXIS, SHAPES, max, mean, min, none_left, reduced, sample_distinct, sample_rows, spread
+from .comparison import not_equal, where
+from .reduce import (
+    NO_AXIS,
+    SHAPES,
+    max,
+    mean,
+    min,
+    none_left,
+    reduced,
+    sample_distinct,
+    sample_rows,
+    spread,
+    sum,
+    with_axes,
+)
+from .summed import sum_of, summed
 
 
 # ------------------------------------------------------------------------------------------------ norms
+@composite(
+    "count_nonzero",
+    differentiable=False,
+    shapes=SHAPES,
+    definition="y = Sum(r, x[r] != 0)",
+    samples=sample_rows(Domain(-1, 1, "integer"), empty=True),
+)
+def count_nonzero(x: Tensor, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+    """How many elements differ from 0, int64. Not differentiable."""
+    return sum_of(not_equal, x, 0, axis=axis, keepdims=keepdims)
+
+
 def _reference_norm(x: Any, axis: Any, ord: float, keepdims: bool) -> Any:
     axes = normalize_axes("norm", axis, x.ndim)
     rest = [a for a in range(x.ndim) if a not in axes]
@@ -47,27 +75,52 @@ def _sample_norm(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
     samples=lambda d: (
         lambda s: (s[0], {**{k: v for k, v in s[1].items() if k != "ord"}, "p": d.choice([1, 2, 3, 2.5, 1.5, 0.5])})
     )(_sample_norm(d)),
-    why="|x| is divided by the largest |x| first: no power overflows or vanishes",
+    why="where the sum of powers is out of range, |x| is divided by the largest |x|: none overflows, none vanishes",
 )
 def power_norm(x: Array, *, axis: Any = None, p: float = 2, keepdims: bool = False) -> Array:
     r"""The p-norm of finite p > 0: :math:`y = (\sum_r |x_r|^p)^{1/p}`. Use `norm`."""
-    xp = backend_of(x).xp
-    axes = normalize_axes("norm", axis, x.ndim)
-    size = xp.abs(x)
-    m = (size.max if x.size else size.sum)(axis=axes, keepdims=True)  # of nothing: 0
-    m = xp.where((m == 0) | xp.isinf(m), x.dtype.type(1), m)
-    y = m * ((size / m) ** x.dtype.type(p)).sum(axis=axes, keepdims=True) ** x.dtype.type(1 / p)
+    backend, axes = backend_of(x), normalize_axes("norm", axis, x.ndim)
+
+    def largest() -> Array:
+        m = backend.kernel("reduce", "largest_magnitude")(x, axes, True)
+        return backend.xp.where((m == 0) | backend.xp.isinf(m), x.dtype.type(1), m)
+
+    def sums(*m: Array) -> Array:
+        return summed(power(p, bool(m)), sum).body(x, *m, axis=axis, keepdims=True)
+
+    s, m = backend.kernel("magnitude", "in_range")(sums, largest, count([x.shape[a] for a in axes]))
+    y = m * s ** x.dtype.type(1 / p)
     return y if keepdims else y.reshape([n for a, n in enumerate(x.shape) if a not in axes])
+
+
+@lru_cache(maxsize=64)
+def power(p: float, scaled: bool) -> Fused:
+    """|x|^p, or |x / m|^p; the p is a number of the formula, where a whole one is a few products."""
+
+    def power(x: Any) -> Any:
+        return abs_(x) ** p
+
+    def scaled_power(x: Any, m: Any) -> Any:
+        return (abs_(x) / m) ** p
+
+    return fuse(scaled_power if scaled else power)
+
+
+@lru_cache(maxsize=64)
+def slope(p: float) -> Fused:
+    """x̄_r = ȳ sign(x_r) (|x_r| / y)^(p−1); where y = 0 or (p ≠ 2) x_r = 0 it is 0, with no 0/0 on the way."""
+
+    def power_norm_slope(x: Any, norm: Any, bar: Any) -> Any:
+        norm = where(norm == 0, 1.0, norm)
+        return bar * (x / norm) if p == 2 else bar * sign(x) * (where(x == 0, 1.0, abs_(x)) / norm) ** (p - 1)
+
+    return fuse(power_norm_slope)
 
 
 @power_norm.vjp
 def _(g, y, aux, x, *, axis, p, keepdims, needs):  # type: ignore[no-untyped-def]
-    # x̄_r = ȳ sign(x_r) (|x_r| / y)^(p−1); where y = 0 or (p ≠ 2) x_r = 0 it is 0, with no 0/0 on the way
-    y = spread(where(y == 0, 1.0, y), x.shape, axis, keepdims)
-    g = spread(g, x.shape, axis, keepdims)
-    if p == 2:
-        return g * (x / y)
-    return g * sign(x) * (where(x == 0, 1.0, abs_(x)) / y) ** (p - 1)
+    y, g = (with_axes(t, x.shape, axis, keepdims) for t in (y, g))
+    return slope(p)(x, y, g)
 
 
 @composite(
@@ -100,6 +153,8 @@ def norm(x: Tensor, *, axis: Any = None, ord: float = 2, keepdims: bool = False)
         return max(abs_(x), axis=axis, keepdims=keepdims)
     if ord == -math.inf:
         return min(abs_(x), axis=axis, keepdims=keepdims)
+    if ord == 1:
+        return sum_of(abs_, x, axis=axis, keepdims=keepdims)
     return power_norm(x, axis=axis, p=ord, keepdims=keepdims)
 
 

@@ -15,12 +15,12 @@ import numpy as np
 
 from ..backends import Array, backend_of
 from ..errors import ShapeError
-from ..op import composite, op
+from ..op import op
 from ..samples import Domain, Draw, real
 from ..shapes import Shape, normalize_axes, prod as count
 from ..summation import total
 from ..tensor import Tensor
-from .comparison import not_equal, where
+from .comparison import where
 from .exponential import exp
 from .shape import broadcast_to, reshape
 
@@ -28,12 +28,17 @@ SHAPES = "x:(*B) -> y:(*R)"
 
 
 # ------------------------------------------------------------------------------------------------ what they share
+def with_axes(g: Any, shape: Shape, axis: Any, keepdims: bool) -> Any:
+    """What a reduction made of x of this shape, so that it broadcasts against x: the axes that went are of length 1."""
+    if keepdims or not g.shape:  # one number broadcasts as it is
+        return g
+    axes = normalize_axes("spread", axis, len(shape))
+    return reshape(g, shape=tuple(1 if i in axes else n for i, n in enumerate(shape)))
+
+
 def spread(g: Any, shape: Shape, axis: Any, keepdims: bool) -> Any:
     """A reduction's cotangent, back along the axes it was reduced over."""
-    if not keepdims and g.shape:  # one number spreads as it is
-        axes = normalize_axes("spread", axis, len(shape))
-        g = reshape(g, shape=tuple(1 if i in axes else n for i, n in enumerate(shape)))
-    return broadcast_to(g, shape=shape)
+    return broadcast_to(with_axes(g, shape, axis, keepdims), shape=shape)
 
 
 def reduced(name: str, shape: Shape, axis: Any) -> tuple[tuple[int, ...], int]:
@@ -141,18 +146,6 @@ def _(g, y, aux, x, *, axis, keepdims, needs):  # type: ignore[no-untyped-def]
     return spread(g / (n or 1), x.shape, axis, keepdims)
 
 
-@composite(
-    "count_nonzero",
-    differentiable=False,
-    shapes=SHAPES,
-    definition="y = Sum(r, x[r] != 0)",
-    samples=sample_rows(Domain(-1, 1, "integer"), empty=True),
-)
-def count_nonzero(x: Tensor, *, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """How many elements differ from 0, int64. Not differentiable."""
-    return sum(not_equal(x, 0), axis=axis, keepdims=keepdims)
-
-
 # ------------------------------------------------------------------------------------------------ truth
 @op(
     "all",
@@ -238,7 +231,7 @@ def argmax(x: Array, *, axis: int | None = None, keepdims: bool = False) -> Arra
     Not differentiable.
     """
     reduced("argmax", x.shape, _one("argmax", axis))
-    return x.argmax(axis=axis, keepdims=keepdims)
+    return backend_of(x).kernel("argreduce", "argmax")(x, axis, keepdims)
 
 
 @op(
@@ -255,7 +248,7 @@ def argmin(x: Array, *, axis: int | None = None, keepdims: bool = False) -> Arra
     Not differentiable.
     """
     reduced("argmin", x.shape, _one("argmin", axis))
-    return x.argmin(axis=axis, keepdims=keepdims)
+    return backend_of(x).kernel("argreduce", "argmin")(x, axis, keepdims)
 
 
 def _one(name: str, axis: Any) -> Any:

@@ -581,6 +581,7 @@ CASES = [
     Case("reduce", "total", _plain_reduction(np.add), _reductions, 64),
     Case("reduce", "largest", _plain_reduction(np.maximum), _largest, 0),
     Case("reduce", "smallest", _plain_reduction(np.minimum), _largest, 0),
+    Case("reduce", "largest_magnitude", _plain_reduction(np.maximum, np.abs), _largest, 0),
     Case("reduce", "differences", _plain_reduction(np.add, lambda x, c: x - c), _centred, 64),
     Case("reduce", "squares", _plain_reduction(np.add, lambda x, c: np.square(x - c)), _centred, 64),
     Case("reduce", "exponentials", _plain_reduction(np.add, lambda x, c: np.exp(x - c)), _centred, 64),

@@ -68,6 +68,9 @@ def _choosing(test: str) -> Any:
     return word
 
 
+_above, _below = _choosing(">"), _choosing("<")
+
+
 @intrinsic(prefer_literal=True)
 def _turned(typing: Any, v: Any, lanes: Any) -> Any:
     """Lane i becomes lane i + `lanes`, around the corner."""
@@ -87,6 +90,11 @@ def _itself(v, c):  # type: ignore[no-untyped-def]
 @device
 def _square(v, c):  # type: ignore[no-untyped-def]
     return (v - c) * (v - c)
+
+
+@device
+def _magnitude(v, c):  # type: ignore[no-untyped-def]
+    return _above(v, c - v)
 
 
 @device
@@ -125,8 +133,9 @@ def _greatest(c):  # type: ignore[no-untyped-def]
 
 
 SUM = Operator("sum", _itself, _plus, _zero, 0.0)
-MAX = Operator("max", _itself, _choosing(">"), _least, -math.inf)
-MIN = Operator("min", _itself, _choosing("<"), _greatest, math.inf)
+MAX = Operator("max", _itself, _above, _least, -math.inf)
+MIN = Operator("min", _itself, _below, _greatest, math.inf)
+MAGNITUDE = Operator("magnitude", _magnitude, _above, _zero, 0.0)  # |v|, c being 0
 DIFFERENCES = Operator("differences", _difference, _plus, _centre, 0.0)  # v - c
 SQUARES = Operator("squares", _square, _plus, _centre, 0.0)  # of v - c
 EXPONENTIALS = Operator("exponentials", _exponential, _plus, _least, 0.0)  # of v - c, in float32
@@ -290,6 +299,13 @@ def smallest(x: Array, axes: Axes, keepdims: bool = False) -> Array:
     if not _fits(x, axes):
         return x.min(axis=axes, keepdims=keepdims)
     return _shaped(_reduce(MIN, MIN, x, axes), x.shape, axes, keepdims)
+
+
+def largest_magnitude(x: Array, axes: Axes, keepdims: bool = False) -> Array:
+    """Maximum of |x| over the axes; a NaN wins, and of nothing it is 0."""
+    if not _fits(x, axes):
+        return np.abs(x).max(axis=axes, keepdims=keepdims, initial=0)
+    return _shaped(_reduce(MAGNITUDE, MAX, x, axes), x.shape, axes, keepdims)
 
 
 def differences(x: Array, centre: Array, axes: Axes, keepdims: bool = False) -> Array:

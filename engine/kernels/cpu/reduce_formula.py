@@ -29,7 +29,7 @@ from .lane_rows import MOST, merged
 from .lane_ufunc import span_of
 from .reduce import BLOCK, SMALL, SUM, Axes, one_axis, words
 from .strip import zeros
-from .threads import launch
+from .threads import address_of, launch
 from .vector import BYTES
 
 Array = np.ndarray[Any, Any]
@@ -93,25 +93,21 @@ def total_of(run: Any, xs: Sequence[Any], axes: Axes, keepdims: bool, count: boo
     and every operand is a matrix or a broadcast of one.
     """
     arrays = [x if isinstance(x, np.ndarray) else np.asarray(x, np.float32) for x in xs]
-    shape = np.broadcast_shapes(*[x.shape for x in arrays])
-    kept = len(shape) - len(axes)
-    found = span_of(run)
+    shapes = {x.shape for x in arrays}
+    shape = np.broadcast_shapes(*shapes) if len(shapes) > 1 else arrays[0].shape
+    kept, found = len(shape) - len(axes), span_of(run)
     if found is None or not REALS.issuperset(run.types[0]) or len(arrays) >= MOST:
         return None
     if math.prod(shape) < SMALL or sorted(axes) != [*range(kept, len(shape))]:
         return None
-    spread = [np.broadcast_to(x, shape) for x in arrays]
-    inner = merged(shape[kept:], [x.strides[kept:] for x in spread])
-    outer = merged(shape[:kept], [x.strides[:kept] for x in spread]) or [(1, (0,) * len(arrays))] * (len(inner) < 2)
-    if not inner or len(inner) + len(outer) != 2:
+    matrix = _as_matrix(arrays, shape, kept)
+    if matrix is None:
         return None
-    (n, steps), (rows, row_steps) = inner[0], (*inner, *outer)[1]
-    if any(s not in (0, x.itemsize) for s, x in zip(steps, arrays, strict=True)):
-        return None
+    rows, n, row_steps, steps = matrix
     follow = all(row_step == n * step for row_step, step in zip(row_steps, steps, strict=True))
     if n < SHORT and not follow:
         return None
-    table = np.array([*zip([x.ctypes.data for x in spread], row_steps, steps, strict=True)], np.int64)
+    table = np.array([*zip(map(address_of, arrays), row_steps, steps, strict=True)], np.int64)
     blocks, mine = -(-n // BLOCK), max(1, PART // min(n, BLOCK))
     y = empty((rows, blocks), np.float32)
     together = max(1, STRETCH // n) if follow else 1
@@ -121,3 +117,21 @@ def total_of(run: Any, xs: Sequence[Any], axes: Axes, keepdims: bool, count: boo
     if count:  # of at most BLOCK ones float32 makes no error
         return y.sum(axis=1, dtype=np.int64).reshape(lengths)
     return (y if y.shape[1] == 1 else one_axis(SUM, SUM, y[:, :, None], None)).reshape(lengths)
+
+
+def _as_matrix(
+    arrays: Sequence[Array], shape: Sequence[int], kept: int
+) -> tuple[int, int, Sequence[int], Sequence[int]] | None:
+    """Rows, their length, and for each operand the step from row to row and along a row; None: they are no matrices."""
+    if all(x.shape == shape and x.flags.c_contiguous for x in arrays):
+        n, sizes = math.prod(shape[kept:]), [x.itemsize for x in arrays]
+        return math.prod(shape[:kept]), n, [n * size for size in sizes], sizes
+    strides = [np.broadcast_to(x, shape).strides for x in arrays]
+    inner = merged(shape[kept:], [s[kept:] for s in strides])
+    outer = merged(shape[:kept], [s[:kept] for s in strides]) or [(1, (0,) * len(arrays))] * (len(inner) < 2)
+    if not inner or len(inner) + len(outer) != 2:
+        return None
+    (n, steps), (rows, row_steps) = inner[0], (*inner, *outer)[1]
+    if any(s not in (0, x.itemsize) for s, x in zip(steps, arrays, strict=True)):
+        return None
+    return rows, n, row_steps, steps

@@ -35,6 +35,13 @@ def smallest(x: Array, axes: Axes, keepdims: bool = False) -> Array:
     return _shaped(_reduce(MIN, MIN, x, axes), x, axes, keepdims)
 
 
+def largest_magnitude(x: Array, axes: Axes, keepdims: bool = False) -> Array:
+    """Maximum of |x| over the axes; a NaN wins, and of nothing it is 0."""
+    if x.size == 0:
+        return x.sum(axis=axes, keepdims=keepdims)
+    return largest(xp().abs(x), axes, keepdims)
+
+
 def differences(x: Array, centre: Array, axes: Axes, keepdims: bool = False) -> Array:
     """Sum of x - centre over the axes; `centre` keeps them with length 1."""
     if not _fits(x, axes):
