@@ -46,7 +46,7 @@ REASONS: dict[str, str] = {
         (
             "concat", "stack", "tile", "repeat", "roll", "flip", "pad", "astype", "set_at",
             "one_hot", "count_nonzero", "nonzero", "searchsorted", "unique_values", "argsort",
-            "sort", "argmax",
+            "sort",
         ),
         NUMPY,
     ),
@@ -62,7 +62,7 @@ REASONS: dict[str, str] = {
     "glu": MANY,
     # reductions
     **dict.fromkeys(("norm", "power_norm"), f"divided by the largest magnitude first, lest a square overflow; {NUMPY}"),
-    **dict.fromkeys(("sum", "mean", "max", "min", "topk", "take_along_axis", "tril", "triu", "prod"), KERNEL),
+    **dict.fromkeys(("sum", "mean", "max", "min", "topk", "take_along_axis", "tril", "triu", "prod", "argmax"), KERNEL),
     "sum backward": "the cotangent is repeated into a fresh gradient, where PyTorch keeps a view of one number",
     # products
     "outer": "its inputs are small, so it takes the short way, where NumPy walks the large result on one core",

@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 import engine
 from engine import ops
 from engine.errors import IndexRangeError
-from engine.kernels.cpu import bounds, gather, product, scan, scan_turns, sorting, triangle
+from engine.kernels.cpu import argreduce, bounds, gather, product, scan, scan_turns, sorting, triangle
 from engine.kernels.cpu.jit import ENABLED
 from engine.kernels.cpu.threads import get_num_threads, set_num_threads
 
@@ -126,6 +126,19 @@ def test_topk_of_the_extreme_integers(dtype, largest):
         np.testing.assert_array_equal(sorting.topk(x, k, 0, largest), sorting.argsort(x, 0, largest)[:k])
 
 
+@given(along(least=1), st.sampled_from([*DTYPES, "bool", "float16"]), LAYOUTS, st.booleans())
+def test_where_the_extremes_are(case, dtype, layout, keepdims):
+    shape, axis, seed = case
+    x = numbers(shape, dtype, seed)
+    if x.dtype.kind == "f":
+        rng = np.random.default_rng(seed)
+        x = np.where(rng.random(shape) < 0.2, rng.choice(SPECIAL, shape), x).astype(dtype)
+    x = laid_out(x, layout)
+    for a in (axis, axis - len(shape), None):
+        np.testing.assert_array_equal(argreduce.argmax(x, a, keepdims), x.argmax(a, keepdims=keepdims), strict=True)
+        np.testing.assert_array_equal(argreduce.argmin(x, a, keepdims), x.argmin(a, keepdims=keepdims), strict=True)
+
+
 def test_one_hot_of_many():
     indices = np.random.default_rng(0).integers(0, 7, (30, 1, 50))
     for dtype in map(np.dtype, ("float32", "int64", "bool")):
@@ -236,6 +249,7 @@ def everything():
             scan.cumulative_logsumexp(x, axis),
             scan.tails(x, x, axis),
             triangle.tril(x, 3),
+            argreduce.argmax(x, 0, False),
             np.asarray(product.product(x, (x.ndim - 1,))),
         ]
     return results
