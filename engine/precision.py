@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from .autograd import AUTOCAST, Switched
+from . import changes
+from .autograd import AUTOCAST, Switched, is_grad_enabled
+from .backends import Array
 from .blocks import Setting
 from .dtypes import canonical, float32, is_half
 from .errors import DTypeError
@@ -29,7 +31,7 @@ class _Block:
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self.dtype = dtype
-        self.cast: dict[int, tuple[Tensor, Tensor]] = {}  # id -> (leaf, its cast)
+        self.cast: dict[int, tuple[Tensor, Array, Tensor, int]] = {}  # id -> (leaf, its data, the cast, when)
 
 
 _rounding: Setting[_Block | None] = Setting("chainrule_autocast", None)
@@ -68,6 +70,13 @@ def _rounded(x: Tensor, block: _Block) -> Tensor:
     if not (x.is_leaf and x.requires_grad):
         return x.astype(block.dtype)
     known = block.cast.get(id(x))
-    if known is None or known[0] is not x:
-        known = block.cast[id(x)] = x, x.astype(block.dtype)
-    return known[1]
+    if known is None or known[0] is not x or not _serves(*known):
+        known = block.cast[id(x)] = x, x.data, x.astype(block.dtype), changes.tick()
+    return known[2]
+
+
+def _serves(leaf: Tensor, data: Array, rounded: Tensor, made: int) -> bool:
+    """Is this cast still the leaf's? Not if its values changed since, if its graph is gone, or recording was off."""
+    node = rounded.node
+    alive = not is_grad_enabled() if node is None else not node.freed
+    return alive and leaf.data is data and not changes.changed(data, made)
