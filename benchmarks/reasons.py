@@ -44,7 +44,7 @@ REASONS: dict[str, str] = {
     "getitem backward": "zeros, and the slice's cotangent added to them",
     **dict.fromkeys(
         (
-            "concat", "stack", "tile", "repeat", "roll", "flip", "pad", "astype", "set_at",
+            "concat", "stack", "tile", "roll", "flip", "pad", "astype", "set_at",
             "one_hot", "count_nonzero", "nonzero", "searchsorted", "unique_values", "argsort",
             "sort",
         ),
@@ -62,7 +62,8 @@ REASONS: dict[str, str] = {
     "glu": MANY,
     # reductions
     **dict.fromkeys(("norm", "power_norm"), f"divided by the largest magnitude first, lest a square overflow; {NUMPY}"),
-    **dict.fromkeys(("sum", "mean", "max", "min", "topk", "take_along_axis", "tril", "triu", "prod", "argmax"), KERNEL),
+    **dict.fromkeys(("sum", "mean", "max", "min", "prod", "argmax"), KERNEL),
+    **dict.fromkeys(("topk", "take_along_axis", "tril", "triu", "repeat"), KERNEL),
     "sum backward": "the cotangent is repeated into a fresh gradient, where PyTorch keeps a view of one number",
     # products
     "outer": "its inputs are small, so it takes the short way, where NumPy walks the large result on one core",
