@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from ..backends import Array, backend_of
 from ..errors import ShapeError
-from ..op import ElementwiseOp, composite, elementwise
+from ..fuse import fuse
+from ..op import ElementwiseOp, elementwise, op
 from ..samples import Draw, Kink, interval, kink, real
 from ..shapes import normalize_axis
-from ..tensor import Tensor
 from .arithmetic import abs, sign, square
 from .comparison import clamp, maximum, minimum, where
 from .exponential import ROOT_HALF, erf, exp, expm1, log, log1p, normal_cdf, normal_pdf
+from .join import concat
 from .trigonometric import cosh, cosine_lag, sech, tanh
 
 inf, nan = math.inf, math.nan
@@ -329,7 +331,7 @@ def _reference_glu(x: Any, axis: int = -1) -> Any:
     return a / (1 + np.exp(-b))
 
 
-@composite(
+@op(
     "glu",
     shapes="x:(*B) -> y:(*R)",
     definition=r"y = a \, \sigma(b), \quad x = (a, b)",
@@ -338,15 +340,35 @@ def _reference_glu(x: Any, axis: int = -1) -> Any:
     reference=_reference_glu,
     errors=[(lambda f: f([1.0, 2.0, 3.0]), "glu: axis -1 has length 3; it is cut into two halves, so it must be even")],
 )
-def glu(x: Tensor, *, axis: int = -1) -> Tensor:
+def glu(x: Array, *, axis: int = -1) -> Array:
     """The first half along `axis`, gated by the second: (..., 2C, ...) -> (..., C, ...).
 
     Raises ShapeError when that axis has an odd length.
     """
+    return gated.kernels(backend_of(x).name).forward(*_halves(x, axis))
+
+
+@fuse
+def gated(a: Any, b: Any) -> Any:
+    return a * sigmoid(b)
+
+
+@fuse
+def towards_gate(bar: Any, a: Any, b: Any) -> Any:
+    return bar * a * sigmoid_slope(b)
+
+
+def _halves(x: Any, axis: int) -> tuple[Any, Any]:
+    """(..., 2C, ...) -> two of (..., C, ...)"""
     k = normalize_axis("glu", axis, x.ndim)
     if x.shape[k] % 2:
         raise ShapeError(f"glu: axis {axis} has length {x.shape[k]}; it is cut into two halves, so it must be even")
-    half = x.shape[k] // 2
-    before = (slice(None),) * k
-    a, b = x[(*before, slice(0, half))], x[(*before, slice(half, None))]  # (..., 2C, ...) -> two of (..., C, ...)
-    return a * sigmoid(b)
+    before, half = (slice(None),) * k, x.shape[k] // 2
+    return x[(*before, slice(0, half))], x[(*before, slice(half, None))]
+
+
+@glu.vjp
+def _(g, y, aux, x, *, axis, needs):  # type: ignore[no-untyped-def]
+    # x̄ = (ȳ σ(b), ȳ a σ'(b))
+    a, b = _halves(x, axis)
+    return concat([gated(g, b), towards_gate(g, a, b)], axis=axis)

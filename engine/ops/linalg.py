@@ -14,7 +14,7 @@ from ..shapes import normalize_axis, prod
 from ..tensor import Tensor
 from .arithmetic import multiply
 from .matmul import matmul
-from .shape import moveaxis, permute_dims, reshape, swapaxes
+from .shape import broadcast_to, moveaxis, permute_dims, reshape, swapaxes
 from .summed import sum_of
 
 
@@ -80,7 +80,8 @@ def vecdot(x1: Tensor, x2: Tensor, *, axis: int = -1) -> Tensor:
 def outer(x1: Tensor, x2: Tensor) -> Tensor:
     """All products of two vectors' elements: (N), (M) -> (N,M). Raises ShapeError for anything but vectors."""
     outer.signature.check("outer", [x1.shape, x2.shape])  # type: ignore[union-attr]
-    return multiply(reshape(x1, shape=(x1.size, 1)), reshape(x2, shape=(1, x2.size)))  # (N,1) * (1,M) -> (N,M)
+    rows = broadcast_to(reshape(x1, shape=(x1.size, 1)), shape=(x1.size, x2.size))  # (N,1) -> (N,M), in no more memory
+    return multiply(rows, x2)  # (N,M) * (M,) -> (N,M)
 
 
 # ------------------------------------------------------------------------------------------------ tensordot

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..backends import Array, backend_of
 from ..errors import ShapeError
+from ..fuse import fuse
 from ..op import composite, op
 from ..samples import Draw
 from ..shapes import normalize_axes
@@ -226,7 +227,12 @@ def batch_norm_inference(
         )
     scale = 1 / sqrt(variance + eps) if gamma is None else gamma / sqrt(variance + eps)  # (C,)
     shift = -mean * scale if beta is None else beta - mean * scale  # (C,)
-    return x * scale + shift  # (*B,C) * (C,) + (C,)
+    return scaled_and_shifted(x, scale, shift)  # (*B,C) * (C,) + (C,)
+
+
+@fuse
+def scaled_and_shifted(x: Any, scale: Any, shift: Any) -> Any:
+    return x * scale + shift
 
 
 # ------------------------------------------------------------------------------------------------ shared
