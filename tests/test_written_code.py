@@ -40,6 +40,8 @@ GIVEN = {
     "from engine.samples import interval\ndrop(engine.OPS, 'softsign'); drop(engine.expr.ATOMS, 'softsign')",
     "engine/captured.py": MODEL,
     "engine/fuse.py": "from engine import sigmoid\nx = engine.ones(3, requires_grad=True)",
+    "engine/ops/summed.py": "from engine import fuse, multiply, square\n"
+    "t, p, x1, x2 = (engine.tensor(np.arange(3.0) + k) for k in range(4))",
     "engine/parameter.py": "from engine.random import Generator",
     "engine/precision.py": f"{MODEL}\nscaler = optim.GradScaler()",
     "engine/view/trace.py": f"{MODEL}\nnetwork = model\nmodel = lambda x: network(x).sum()",
