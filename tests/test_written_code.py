@@ -133,6 +133,7 @@ def test_written_code_runs(label, monkeypatch, tmp_path):
         scope |= {home.__name__.rpartition(".")[2]: home} | vars(home)
     with pytest.MonkeyPatch.context() as world:
         scope |= {"engine": engine, "patch": world.setattr, "drop": world.delitem}
+        scope["__name__"] = "reader"  # a class of the example is theirs, not of the module that it stands in
         exec(GIVEN.get(label, ""), scope)
         for statement in ast.parse(code).body:
             said = re.search(r"# (\w+Error)\b", code.splitlines()[statement.end_lineno - 1])
