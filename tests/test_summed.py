@@ -15,6 +15,7 @@ from engine import fuse, grad, mean, mean_of, multiply, ops, sum_of, tensor
 from engine.backends.cpu import using
 from engine.errors import ArgumentError, ShapeError
 from engine.gradcheck import gradcheck
+from engine.kernels.cpu import jit
 from engine.kernels.cpu.threads import get_num_threads, set_num_threads
 from engine.samples import Draw
 from tests.test_fuse import FUNCTIONS
@@ -180,6 +181,7 @@ def test_a_sum_of_truth_values_is_a_count():
     assert mean_of(ops.not_equal, tensor(x[:, :5]), 0.0).dtype == np.float32
 
 
+@pytest.mark.skipif(not jit.ENABLED, reason="NUMBA_DISABLE_JIT is set")
 def test_nothing_is_written_out():
     a, b = tensor(drawn((1_000, 1_000))), tensor(drawn((1_000, 1_000), 1))
     mean_of(distance, a, b)  # compiled now

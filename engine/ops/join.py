@@ -254,10 +254,11 @@ def _sample_diff(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
     return [draw.array(shape)], {"axis": draw.axis(len(shape)), "n": draw.integer(0, 3)}
 
 
-@composite(
+@op(
     "diff",
     shapes=ANY,
     definition=r"y_i = x_{i+1} - x_i, \quad n \text{ times}",
+    dtype="any",
     samples=_sample_diff,
     reference=lambda x, axis, n: np.diff(x, n, axis),
     errors=[
@@ -265,7 +266,7 @@ def _sample_diff(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
         (lambda f: f(np.zeros(3), axis=1), "diff: axis 1 is out of range for 1 dimensions"),
     ],
 )
-def diff(x: Tensor, *, axis: int = -1, n: int = 1) -> Tensor:
+def diff(x: Array, *, axis: int = -1, n: int = 1) -> Array:
     """Differences of neighbours along `axis`, taken n times: (N,) -> (N-n,). Booleans: where they change.
 
     Raises ShapeError for an axis that x does not have or a negative n.
@@ -273,7 +274,18 @@ def diff(x: Tensor, *, axis: int = -1, n: int = 1) -> Tensor:
     if n < 0:
         raise ShapeError(f"diff: n is a count, 0 or more, got {n}")
     k = normalize_axis("diff", axis, x.ndim)
-    step = not_equal if x.dtype == bool else subtract
+    step = (not_equal if x.dtype == bool else subtract).kernels(backend_of(x).name).forward
     for _ in range(n):
-        x = step(getitem(x, index=cut(x.ndim, k, 1, None)), getitem(x, index=cut(x.ndim, k, None, -1)))
-    return x
+        x = step(x[cut(x.ndim, k, 1, None)], x[cut(x.ndim, k, None, -1)])
+    return x if n else x.copy()
+
+
+@diff.vjp(saves=())
+def _(g, y, aux, x, *, axis, n, needs):  # type: ignore[no-untyped-def]
+    # x̄_i = ȳ_{i−1} − ȳ_i, where ȳ is 0 beyond both ends, once for each time
+    k = normalize_axis("diff", axis, x.ndim)
+    widths = tuple((int(a == k), int(a == k)) for a in range(x.ndim))
+    for _ in range(min(n, x.shape[k])):
+        g = pad(g, pad_width=widths)
+        g = subtract(getitem(g, index=cut(x.ndim, k, None, -1)), getitem(g, index=cut(x.ndim, k, 1, None)))
+    return g
