@@ -157,7 +157,7 @@ def squared_error(y_true: Any, y_pred: Any) -> Any:
     reference=averaged(lambda t, p: (t - p) ** 2),
 )
 def mse(y_true: Tensor, y_pred: Tensor, *, axis: Any = None, reduction: str = "mean") -> Tensor:
-    r"""Mean squared error, any shape. The document's E15.
+    r"""Mean squared error, any shape. The document's E15. With `axis`, a sample's loss is the mean along it.
 
     .. math:: L = \frac{1}{n} \sum_i (y_i - \hat{y}_i)^2
     """
@@ -180,7 +180,7 @@ def absolute_error(y_true: Any, y_pred: Any) -> Any:
     reference=averaged(lambda t, p: np.abs(t - p)),
 )
 def mae(y_true: Tensor, y_pred: Tensor, *, axis: Any = None, reduction: str = "mean") -> Tensor:
-    r"""Mean absolute error, any shape; its derivative at 0 is 0.
+    r"""Mean absolute error, any shape; its derivative at 0 is 0. With `axis`, a sample's loss is the mean along it.
 
     .. math:: L = \frac{1}{n} \sum_i |y_i - \hat{y}_i|
     """
@@ -214,7 +214,7 @@ def huber(y_true: Tensor, y_pred: Tensor, *, delta: float = 1.0, axis: Any = Non
     .. math:: \ell = \begin{cases} \tfrac{1}{2} e^2 & |e| \le \delta \\
         \delta |e| - \tfrac{1}{2} \delta^2 & \text{otherwise} \end{cases}, \quad e = \hat{y} - y
 
-    Raises ArgumentError unless δ > 0.
+    With `axis`, a sample's loss is the mean along it. Raises ArgumentError unless δ > 0.
     """
     same_shape("huber", y_true, y_pred)
     if not delta > 0:
@@ -238,6 +238,8 @@ def hinge_error(y_true: Any, y_pred: Any) -> Any:
 )
 def hinge(y_true: Tensor, y_pred: Tensor, *, axis: Any = None, reduction: str = "mean") -> Tensor:
     r"""For labels −1 and 1: no loss once the score is on the right side by 1. Any shape.
+
+    With `axis`, a sample's loss is the mean along it.
 
     .. math:: L = \frac{1}{n} \sum_i \max(0, 1 - y_i \hat{y}_i)
     """
@@ -268,6 +270,7 @@ def binary_cross_entropy(y_true: Tensor, y_pred: Tensor, *, axis: Any = None, re
     .. math:: L = -\frac{1}{n} \sum_i \left[y_i \ln \hat{y}_i + (1 - y_i) \ln(1 - \hat{y}_i)\right]
 
     ŷ is clipped to [10⁻⁷, 1 − 10⁻⁷], where the gradient ends. Prefer binary_cross_entropy_with_logits: no clip.
+    With `axis`, a sample's loss is the mean along it.
     """
     same_shape("binary_cross_entropy", y_true, y_pred)
     return losses(surprise, y_true, y_pred, axis=axis, reduction=reduction)
@@ -296,7 +299,7 @@ def binary_cross_entropy_with_logits(
 
     .. math:: L = \frac{1}{n} \sum_i \left[y_i \ln(1 + e^{-z_i}) + (1 - y_i) \ln(1 + e^{z_i})\right]
 
-    Its derivative by z is (σ(z) − y) / n: the factor σ'(z) cancels.
+    Its derivative by z is (σ(z) − y) / n: the factor σ'(z) cancels. With `axis`, a sample's loss is the mean along it.
     """
     same_shape("binary_cross_entropy_with_logits", y_true, logits)
     return losses(surprise_of_logits, y_true, logits, axis=axis, reduction=reduction)
