@@ -13,6 +13,7 @@ NUMPY = "runs in NumPy, on one core"
 MANY = "made of several ops, each of which reads and writes all numbers; PyTorch has one kernel"
 COPY = "the cotangent is written out, where PyTorch hands on a view of it"
 STAYS = "a recorded call, the walk back and a fresh gradient: Python, where nothing is computed"
+BEFORE = "measured before it had a kernel of its own"
 KERNEL = "a kernel of our own on both cores: the Python of the call, and the second core's start, are what is slower"
 BLAS = "the same product by BLAS, a thread of one-thread BLAS on each core; what differs is how it is cut"
 
@@ -50,20 +51,21 @@ REASONS: dict[str, str] = {
         ),
         NUMPY,
     ),
-    "prod backward": "what lies before and behind each number, each a pass; zeros need no special case",
-    **dict.fromkeys(("cumulative_prod", "cumulative_logsumexp"), "a step after the other, sixteen rows side by side"),
     "cumulative_sum backward": "flipped, summed and flipped: three passes",
     "diff": "two strided slices, which are no rows of one matrix, subtracted on one core",
     **dict.fromkeys(
-        ("scatter_add", "index_add"), "equal indices add up in a fixed order, in 64 bits or block by block"
+        (
+            "topk", "take_along_axis", "scatter_add", "index_add", "tril", "triu", "repeat", "argmax", "prod",
+            "cumulative_prod", "cumulative_logsumexp",
+        ),
+        BEFORE,
     ),
     **dict.fromkeys(("take", "embedding"), "indices are checked before anything is read"),
     "clip": "an op of three inputs, its bounds two arrays of one number: the Python of the call",
     "glu": MANY,
     # reductions
     **dict.fromkeys(("norm", "power_norm"), f"divided by the largest magnitude first, lest a square overflow; {NUMPY}"),
-    **dict.fromkeys(("sum", "mean", "max", "min", "prod", "argmax"), KERNEL),
-    **dict.fromkeys(("topk", "take_along_axis", "tril", "triu", "repeat"), KERNEL),
+    **dict.fromkeys(("sum", "mean", "max", "min"), KERNEL),
     "sum backward": "the cotangent is repeated into a fresh gradient, where PyTorch keeps a view of one number",
     # products
     "outer": "its inputs are small, so it takes the short way, where NumPy walks the large result on one core",

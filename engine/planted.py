@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
 from .autograd import Node
 from .blocks import Blocks
 from .dtypes import PLANTED
@@ -32,7 +34,8 @@ class Plant:
         for i in places:
             x = cotangents[i] if i < len(cotangents) else None
             if x is not None and self.order == 1:
-                cotangents[i] = x * self.factor
+                y = x * self.factor
+                cotangents[i] = np.asarray(y) if isinstance(y, np.generic) else y  # of what has no axes
             elif x is not None and create_graph:
                 cotangents[i] = x + (x - x.detach()) * (self.factor - 1)
         return cotangents

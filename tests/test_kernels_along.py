@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 import engine
 from engine import ops
 from engine.errors import IndexRangeError
-from engine.kernels.cpu import argreduce, bounds, gather, product, scan, scan_turns, sorting, triangle
+from engine.kernels.cpu import argreduce, arrange, bounds, gather, product, scan, scan_turns, sorting, triangle
 from engine.kernels.cpu.jit import ENABLED
 from engine.kernels.cpu.threads import get_num_threads, set_num_threads
 
@@ -222,6 +222,15 @@ def test_a_scans_gradient_is_that_of_its_composition(op, shape, axis, dtype):
     np.testing.assert_allclose(gradients[0] / scale, gradients[1] / scale, rtol=1e-4, atol=1e-6, strict=True)
 
 
+# ------------------------------------------------------------------------------------------------ repetition
+@given(along(), st.sampled_from([*DTYPES, "bool", "float16"]), LAYOUTS, st.integers(0, 5), st.booleans())
+def test_repeat_is_numpys(case, dtype, layout, count, each):
+    shape, axis, seed = case
+    x = laid_out(numbers(shape, dtype, seed), layout)
+    counts = tuple(np.random.default_rng(seed).integers(0, count + 1, shape[axis]).tolist()) if each else (count,)
+    np.testing.assert_array_equal(arrange.repeat(x, counts, axis), np.repeat(x, counts, axis), strict=True)
+
+
 # ------------------------------------------------------------------------------------------------ triangles
 MATRICES = st.lists(st.integers(0, 9), min_size=2, max_size=4).map(tuple)
 
@@ -250,6 +259,7 @@ def everything():
             scan.tails(x, x, axis),
             triangle.tril(x, 3),
             argreduce.argmax(x, 0, False),
+            arrange.repeat(x, (3,), axis),
             np.asarray(product.product(x, (x.ndim - 1,))),
         ]
     return results

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +14,10 @@ from ..op import composite, op
 from ..samples import Draw
 from ..shapes import Shape, normalize_axes, normalize_axis
 from ..tensor import Tensor
-from .gather import take
-from .shape import ANY, broadcast_to, expand_dims, ranked, reshape, sides
+from .gather import index_add
+from .index import zeros_for
+from .reduce import sum as sum_
+from .shape import ANY, broadcast_to, ranked, reshape, sides
 
 
 # ------------------------------------------------------------------------------------------------ order
@@ -104,10 +107,11 @@ def _sample_repeat(draw: Draw, shape: Shape) -> dict[str, Any]:
     return {"repeats": draw.choice([draw.integer(0, 3), each]), "axis": axis}
 
 
-@composite(
+@op(
     "repeat",
     shapes=ANY,
     definition=r"y = (x_0, \dots, x_0, x_1, \dots, x_1, \dots), \quad x_i \text{ stands } r_i \text{ times}",
+    dtype="any",
     samples=ranked(_sample_repeat, max_rank=3),
     reference=lambda x, repeats, axis: np.repeat(x, repeats, axis),
     errors=[
@@ -115,24 +119,30 @@ def _sample_repeat(draw: Draw, shape: Shape) -> dict[str, Any]:
         (lambda f: f(np.zeros(3), repeats=(1, 2), axis=0), "repeat: 2 repeats for axis 0 of length 3"),
     ],
 )
-def repeat(x: Tensor, *, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
+def repeat(x: Array, *, repeats: int | Sequence[int], axis: int | None = None) -> Array:
     """Each element of `axis` (None: of x in C order) stands `repeats` times in a row; one count for all, or one each.
 
     Raises ArgumentError for a negative count, and ShapeError for another number of counts than elements.
     """
     if axis is None:
-        x, axis = reshape(x, shape=-1), 0
+        x, axis = x.reshape(-1), 0
     axis = normalize_axis("repeat", axis, x.ndim)
-    counts = sides("repeat", repeats)
-    n = x.shape[axis]
+    counts, n = sides("repeat", repeats), x.shape[axis]
     if any(c < 0 for c in counts):
         raise ArgumentError(f"repeat: repeats are counts, 0 or more, got {repeats}")
-    if not isinstance(repeats, (tuple, list)):  # (N,M) -> (N,1,M) -> (N,r,M) -> (N·r,M)
-        before, after = x.shape[:axis], x.shape[axis + 1 :]
-        y = broadcast_to(expand_dims(x, axis=axis + 1), shape=(*before, n, *counts, *after))
-        return reshape(y, shape=(*before, n * counts[0], *after))
-    if len(counts) != n:
+    if isinstance(repeats, (tuple, list)) and len(counts) != n:
         raise ShapeError(
             f"repeat: {len(counts)} repeats for axis {axis} of length {n}; give one for all, or one for each"
         )
-    return take(x, np.repeat(np.arange(n), counts), axis=axis)
+    return backend_of(x).kernel("arrange", "repeat")(x, counts, axis)
+
+
+@repeat.vjp(saves=())
+def _(g, y, aux, x, *, repeats, axis, needs):  # type: ignore[no-untyped-def]
+    shape = (math.prod(x.shape),) if axis is None else x.shape
+    k = (axis or 0) % len(shape)
+    if isinstance(repeats, (tuple, list)):
+        x_bar = index_add(zeros_for(g, shape), np.repeat(np.arange(shape[k]), repeats), g, axis=k)
+    else:  # (N·r,M) -> (N,r,M) -> (N,M)
+        x_bar = sum_(reshape(g, shape=(*shape[: k + 1], repeats, *shape[k + 1 :])), axis=k + 1)
+    return reshape(x_bar, shape=x.shape)
