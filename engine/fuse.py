@@ -214,6 +214,8 @@ def _in_dtype(v: Any, dtype: Any) -> Any:
 
 def is_float_work(args: Sequence[Any]) -> bool:
     """Is there a floating tensor, and no other kind of tensor?"""
+    if all(type(x) is Tensor and is_float(x.dtype) for x in args):
+        return bool(args)
     dtypes = [x.dtype for x in args if isinstance(x, (Tensor, np.ndarray, np.generic))]
     return (
         bool(dtypes) and all(map(is_float, dtypes)) and not any(isinstance(x, (Sym, list, tuple, range)) for x in args)

@@ -143,12 +143,16 @@ class Elementwise:
 
     def __call__(self, *xs: Any) -> Any:
         """One array, or a tuple where the formula has several results."""
-        run = self.lanes(xs) or self.numpy(xs)
-        dtypes = {x.dtype for x in xs if type(x) is ndarray}
-        if len(dtypes) > 1:
-            dtypes.discard(bool_)  # a condition
-        if len(dtypes) == 1:
-            self.ready[dtypes.pop()] = run
+        kinds = tuple([x.dtype if type(x) is ndarray else type(x) for x in xs])
+        run = self.ready.get(kinds)
+        if run is None:
+            self.prepare(kinds, xs)
+            run = self.ready[kinds]
+            dtypes = {x.dtype for x in xs if type(x) is ndarray}
+            if len(dtypes) > 1:
+                dtypes.discard(bool_)  # a condition
+            if len(dtypes) == 1:
+                self.ready[dtypes.pop()] = run
         return self.large(run, xs)
 
     def prepare(self, kinds: tuple[Any, ...], xs: Sequence[Any]) -> None:
@@ -169,8 +173,7 @@ class Elementwise:
                     whole = False
         if not whole or shape is None:
             shape = np.broadcast_shapes(*[x.shape for x in xs if type(x) is ndarray])
-        size = math.prod(shape)
-        if size < SMALL:
+        if (size := math.prod(shape)) < SMALL:
             return _as_arrays(run(*xs))
         out = tuple([buffers.empty(shape, dtype) for dtype in dtypes])
         if size >= PARALLEL_FROM:
