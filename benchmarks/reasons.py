@@ -13,7 +13,7 @@ NUMPY = "runs in NumPy, on one core"
 MANY = "made of several ops, each of which reads and writes all numbers; PyTorch has one kernel"
 COPY = "the cotangent is written out, where PyTorch hands on a view of it"
 STAYS = "a recorded call, the walk back and a fresh gradient: Python, where nothing is computed"
-BEFORE = "measured before it had a kernel of its own"
+PASS = "one pass on both cores, by way of a scratch in the first cache; then the Python of the call"
 KERNEL = "a kernel of our own on both cores: the Python of the call, and the second core's start, are what is slower"
 BLAS = "the same product by BLAS, a thread of one-thread BLAS on each core; what differs is how it is cut"
 
@@ -45,31 +45,35 @@ REASONS: dict[str, str] = {
     "getitem backward": "zeros, and the slice's cotangent added to them",
     **dict.fromkeys(
         (
-            "concat", "stack", "tile", "roll", "flip", "pad", "astype", "set_at",
-            "one_hot", "count_nonzero", "nonzero", "searchsorted", "unique_values", "argsort",
+            "concat", "stack", "tile", "flip", "pad", "astype", "set_at",
+            "one_hot", "nonzero", "searchsorted", "unique_values", "argsort",
             "sort",
         ),
         NUMPY,
     ),
     "cumulative_sum backward": "flipped, summed and flipped: three passes",
     "diff": "two strided slices, which are no rows of one matrix, subtracted on one core",
+    "roll": "two slices copied by NumPy, on one core",
+    "topk": "each number is compared with the smallest that is kept, one after the other",
+    **dict.fromkeys(("scatter_add", "index_add"), "equal indices add up in a fixed order, in 64 bits or block by block"),
+    **dict.fromkeys(("take_along_axis", "tril", "triu", "argmax"), KERNEL),
+    "repeat backward": "sums of as many numbers as there are repeats, by the general reduction",
     **dict.fromkeys(
-        (
-            "topk", "take_along_axis", "scatter_add", "index_add", "tril", "triu", "repeat", "argmax", "prod",
-            "cumulative_prod", "cumulative_logsumexp",
-        ),
-        BEFORE,
+        ("cumulative_prod", "cumulative_logsumexp"), "a step after the other, in 64 bits, sixteen rows side by side"
     ),
     **dict.fromkeys(("take", "embedding"), "indices are checked before anything is read"),
     "clip": "an op of three inputs, its bounds two arrays of one number: the Python of the call",
-    "glu": MANY,
+    "glu backward": "two formulas, each of one half, then the halves are joined",
     # reductions
-    **dict.fromkeys(("norm", "power_norm"), f"divided by the largest magnitude first, lest a square overflow; {NUMPY}"),
+    **dict.fromkeys(("norm", "power_norm", "count_nonzero"), PASS),
+    "prod": "in 64 bits: nothing overflows on the way",
+    "prod backward": "what lies before each number times what lies behind it: two passes, as a division would meet 0",
     **dict.fromkeys(("sum", "mean", "max", "min"), KERNEL),
     "sum backward": "the cotangent is repeated into a fresh gradient, where PyTorch keeps a view of one number",
     # products
-    "outer": "its inputs are small, so it takes the short way, where NumPy walks the large result on one core",
-    "vecdot": "the products are written out, then summed: two passes",
+    "outer": CACHES,
+    "outer backward": "two products of the whole cotangent, each then summed",
+    "vecdot": PASS,
     "tensordot": "two reshapes around a product: the Python of three ops",
     "einsum": BLAS,
     **dict.fromkeys(("matmul", "matrix_product", "linear", "linear_relu"), BLAS),
@@ -77,12 +81,9 @@ REASONS: dict[str, str] = {
     "attention_weights": "a product of small matrices for each head, and a softmax over it",
     # softmax and losses
     **dict.fromkeys(("softmax", "softmin", "softmax_gradient"), KERNEL),
-    **dict.fromkeys(
-        ("mse", "mae", "huber", "binary_cross_entropy_with_logits"),
-        MANY + ". `engine.fuse` makes one of a formula",
-    ),
+    **dict.fromkeys(("mse", "mae", "huber", "binary_cross_entropy_with_logits"), PASS),
     # layers
-    "batch_norm_inference": "a product and a sum, each over all numbers; PyTorch has one kernel",
+    "batch_norm_inference": "one formula, whose rows are those of the channels: 64 numbers each",
     "layer_norm": KERNEL,
     "global_average_pool2d": "a mean over two axes by the general reduction, whose layout has the channels last",
     "global_max_pool2d": "a maximum over two axes by the general reduction, whose derivative shares ties",

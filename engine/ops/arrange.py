@@ -68,9 +68,9 @@ def roll(x: Array, *, shift: int | Sequence[int], axis: int | Sequence[int] | No
         shifts, axes = (v if isinstance(v, (tuple, list)) else (v,) for v in (shift, axis))
         if len(shifts) not in (1, len(axes)):
             raise ShapeError(f"roll: {len(shifts)} shifts for {len(axes)} axes; give one for each, or one for all")
-        for a in axes:
-            normalize_axis("roll", a, x.ndim)
-    return backend_of(x).xp.roll(x, shift, axis)
+        pairs = [(normalize_axis("roll", a, x.ndim), s) for a, s in zip(axes, shifts * len(axes), strict=False)]
+        return backend_of(x).kernel("arrange", "roll")(x, pairs)
+    return backend_of(x).kernel("arrange", "roll")(x.reshape(-1), [(0, int(np.sum(shift)))]).reshape(x.shape)
 
 
 @roll.vjp(saves=())

@@ -1,4 +1,4 @@
-"""Elements that stand several times in a row: (outer, n, inner) -> (outer, n r, inner).
+"""Elements that move along an axis, or stand several times in a row: (outer, n, inner) -> (outer, n r, inner).
 
 for some of the rows (o, i), in parallel:
     r times: its `inner` numbers are copied
@@ -50,3 +50,15 @@ def repeat(x: Array, counts: tuple[int, ...], axis: int) -> Array:
     y, rows = empty((*x.shape[:axis], x.shape[axis] * r, *x.shape[axis + 1 :]), x.dtype), max(1, PART // (r * inner))
     launch(_kernel(x.itemsize), -(-x.size // (inner * rows)), np.ascontiguousarray(x), y, inner, r, rows)
     return y
+
+
+def roll(x: Array, pairs: list[tuple[int, int]]) -> Array:
+    """For each (axis, shift): the elements so many places on; those that fall off come in again. Always a copy."""
+    if not pairs:
+        return x.copy()
+    for axis, shift in pairs:
+        y, ahead = empty(x.shape, x.dtype), (slice(None),) * axis
+        k = shift % max(1, x.shape[axis])
+        y[*ahead, k:], y[*ahead, :k] = x[*ahead, : x.shape[axis] - k], x[*ahead, x.shape[axis] - k :]
+        x = y
+    return x

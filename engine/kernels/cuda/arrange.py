@@ -1,4 +1,4 @@
-"""Elements that stand several times in a row, by CuPy."""
+"""Elements that move along an axis, or stand several times in a row, by CuPy."""
 
 from __future__ import annotations
 
@@ -12,3 +12,9 @@ Array = Any
 def repeat(x: Array, counts: tuple[int, ...], axis: int) -> Array:
     """Each element of the axis so many times: one count for all, or one each."""
     return xp().repeat(x, counts[0] if len(counts) == 1 else list(counts), axis)
+
+
+def roll(x: Array, pairs: list[tuple[int, int]]) -> Array:
+    """For each (axis, shift): the elements so many places on; those that fall off come in again."""
+    axes, shifts = zip(*pairs, strict=True) if pairs else ((), ())
+    return xp().roll(x, shifts, axes)
