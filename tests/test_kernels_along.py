@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
@@ -139,6 +141,19 @@ def test_where_the_extremes_are(case, dtype, layout, keepdims):
         np.testing.assert_array_equal(argreduce.argmin(x, a, keepdims), x.argmin(a, keepdims=keepdims), strict=True)
 
 
+def test_the_extremes_of_many_narrow_columns_take_no_memory_of_their_own():
+    x = np.random.default_rng(0).normal(size=(20_000, 5, 2)).astype(np.float32)
+    argreduce.argmax(x, 1, False)  # compiled
+    engine.empty_cache()
+    tracemalloc.start()
+    try:
+        found = argreduce.argmax(x, 1, False)
+        assert tracemalloc.get_traced_memory()[1] < 8 * x.nbytes
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(found, x.argmax(1), strict=True)
+
+
 def test_one_hot_of_many():
     indices = np.random.default_rng(0).integers(0, 7, (30, 1, 50))
     for dtype in map(np.dtype, ("float32", "int64", "bool")):
@@ -240,6 +255,13 @@ def test_triangles_are_numpys(shape, dtype, layout, k):
     x = laid_out(numbers(shape, dtype), layout)
     np.testing.assert_array_equal(triangle.tril(x, k), np.tril(x, k), strict=True)
     np.testing.assert_array_equal(triangle.triu(x, k), np.triu(x, k), strict=True)
+
+
+@pytest.mark.parametrize("k", [2**62, 2**63 - 1, 2**64, -(2**64)])
+def test_a_diagonal_far_outside_leaves_all_or_nothing(k):
+    x = np.ones((2, 3), np.float32)
+    np.testing.assert_array_equal(ops.tril(x, k=k).numpy(), x * (k > 0))
+    np.testing.assert_array_equal(ops.triu(x, k=k).numpy(), x * (k < 0))
 
 
 # ------------------------------------------------------------------------------------------------ threads

@@ -8,6 +8,7 @@ from hypothesis import given, strategies as st
 
 import engine
 from engine import Tensor, grad
+from engine.kernels.cpu.reduce import largest_magnitude
 from engine.ops import (
     cumulative_logsumexp,
     cumulative_prod,
@@ -252,3 +253,12 @@ def test_non_zeros_are_counted_in_any_dtype(axis):
         assert y.dtype == np.int64
         np.testing.assert_array_equal(y.numpy(), np.count_nonzero(x, axis))
     assert engine.count_nonzero(engine.tensor(np.full((300, 200), np.nan, np.float32))).item() == 60_000
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("shape", "axis"), [((33, 1, 5000), 1), ((300, 130), 0), ((40_000,), 0), ((50, 900), 1)])
+def test_largest_magnitudes_of_rows_and_of_columns(shape, axis, dtype):
+    x = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    x[..., 0] = np.inf
+    got = largest_magnitude(x, (axis,))
+    np.testing.assert_array_equal(got, np.abs(x).max(axis))

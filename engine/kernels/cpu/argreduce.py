@@ -1,6 +1,6 @@
 """Where the largest number of each column is: (outer, n, inner) -> (outer, inner). Rows, inner = 1, are NumPy's.
 
-for each o, and some of the columns j, in parallel:
+for some of the o, and some of the columns j, in parallel:
     for i in 0 .. n-1: for j: if x[o,i,j] > best[j]: best[j], y[o,j] = x[o,i,j], i
 
 What is compared is a whole number for each element, so that NaN wins, -0 equals 0 and no float is flushed to zero.
@@ -22,6 +22,7 @@ from .threads import launch
 Array = np.ndarray[Any, Any]
 
 COLUMNS = 512  # of a part
+PART = 1 << 15  # numbers in a part
 
 
 @functools.cache
@@ -43,17 +44,19 @@ def _kernel(name: str, largest: bool) -> Kernel:
     def argreduce(block, part):  # type: ignore[no-untyped-def]
         x, y, best = array_at(block, 0, dtype), array_at(block, 2, np.int64), array_at(block, 4, dtype)
         n, inner, pieces = number_at(block, 6), number_at(block, 7), number_at(block, 8)
-        o, first = part // pieces, part % pieces * COLUMNS
-        width = min(COLUMNS, inner - first)
-        best = best[part * COLUMNS : (part + 1) * COLUMNS]
-        where = y[o * inner + first : o * inner + first + width]
-        for i in range(n):
-            row = x[(o * n + i) * inner + first : (o * n + i) * inner + first + width]
-            for j in range(width):
-                key = key_of(row[j])
-                better = i == 0 or key > best[j]
-                best[j] = key if better else best[j]
-                where[j] = i if better else where[j]
+        columns, mine = number_at(block, 9), number_at(block, 10)
+        best = best[part * columns : (part + 1) * columns]
+        for item in range(part * mine, min(y.size // inner * pieces, (part + 1) * mine)):
+            o, first = item // pieces, item % pieces * columns
+            width = min(columns, inner - first)
+            where = y[o * inner + first : o * inner + first + width]
+            for i in range(n):
+                row = x[(o * n + i) * inner + first : (o * n + i) * inner + first + width]
+                for j in range(width):
+                    key = key_of(row[j])
+                    better = i == 0 or key > best[j]
+                    best[j] = key if better else best[j]
+                    where[j] = i if better else where[j]
 
     return kernel(argreduce, f"arg{'max' if largest else 'min'}_{name}")
 
@@ -76,8 +79,10 @@ def _argreduce(x: Array, axis: Any, keepdims: bool, largest: bool) -> Array:
     axis, name = axis % x.ndim, x.dtype.name
     n, outer, inner = x.shape[axis], math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
     y = empty((*x.shape[:axis], *[1] * keepdims, *x.shape[axis + 1 :]), np.int64)
-    pieces = -(-inner // COLUMNS)
-    best = empty(outer * pieces * COLUMNS, BITS[name])
-    x = np.ascontiguousarray(x).view(BITS[name])
-    launch(_kernel(name, largest), outer * pieces, x, y, best, n, inner, pieces)
+    columns = min(inner, COLUMNS)
+    pieces = -(-inner // columns)
+    items, mine = outer * pieces, max(1, PART // (n * columns))
+    parts = -(-items // mine)
+    best, x = empty(parts * columns, BITS[name]), np.ascontiguousarray(x).view(BITS[name])
+    launch(_kernel(name, largest), parts, x, y, best, n, inner, pieces, columns, mine)
     return y

@@ -205,7 +205,7 @@ def words(operator: Operator, size: int) -> tuple[Any, ...]:
 
 @functools.cache
 def _kernels(operator: Operator, size: int) -> tuple[Kernel, Kernel]:
-    """For rows, and for columns. The centres are one number for each row or column, or one 0 for all: a step of 0."""
+    """For rows, and for columns. The centres are one number for each row or column, or zeros for all: a step of 0."""
     dtype = np.float32 if size == 4 else np.float64
     enter, join, blank, nothing = operator.enter, operator.join, operator.blank, dtype(operator.nothing)
     buffer_memory = stack(BYTES)
@@ -365,7 +365,8 @@ def one_axis(first: Operator, then: Operator, x: Array, centre: Array | None) ->
 def reduce_blocks(operator: Operator, x: Array, centre: Array | None = None) -> Array:
     """(outer, n, inner) -> (outer, blocks, inner): a result for each BLOCK numbers of a row, or each ROWS rows."""
     outer, n, inner = x.shape
-    step, centres = (0, np.zeros(1, x.dtype)) if centre is None else (1, np.ascontiguousarray(centre, x.dtype))
+    lanes = BYTES // x.itemsize  # columns read so many centres at once
+    step, centres = (0, np.zeros(lanes, x.dtype)) if centre is None else (1, np.ascontiguousarray(centre, x.dtype))
     on_rows, on_columns = _kernels(operator, x.itemsize)
     if inner == 1:
         blocks, mine = -(-n // BLOCK), max(1, PART // min(n, BLOCK))
