@@ -55,7 +55,9 @@ REASONS: dict[str, str] = {
     "diff": "two strided slices, which are no rows of one matrix, subtracted on one core",
     "roll": "two slices copied by NumPy, on one core",
     "topk": "each number is compared with the smallest that is kept, one after the other",
-    **dict.fromkeys(("scatter_add", "index_add"), "equal indices add up in a fixed order, in 64 bits or block by block"),
+    **dict.fromkeys(
+        ("scatter_add", "index_add"), "equal indices add up in a fixed order, in 64 bits or block by block"
+    ),
     **dict.fromkeys(("take_along_axis", "tril", "triu", "argmax"), KERNEL),
     "repeat backward": "sums of as many numbers as there are repeats, by the general reduction",
     **dict.fromkeys(
