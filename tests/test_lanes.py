@@ -574,3 +574,14 @@ def test_older_processors(processor, tmp_path):
     env = os.environ | {"NUMBA_CPU_NAME": processor, "XDG_CACHE_HOME": str(tmp_path)}
     done = subprocess.run(here, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_rows_are_shared_without_asking_the_compiler_again(monkeypatch):
+    x, row = np.ones((300, 400), np.float32), np.arange(400, dtype=np.float32)
+
+    def both():
+        return (engine.tensor(x) * engine.tensor(row)).numpy()
+
+    both()
+    monkeypatch.setattr(lane_cache, "_engine", None)
+    np.testing.assert_array_equal(both(), x * row)

@@ -139,13 +139,21 @@ def _loop() -> int:
         return int(_engine().get_function_address("lane_loop"))
 
 
+@functools.cache
+def _rows() -> int:
+    """The address of the function that shares rows. LLVM is asked once: another thread may hold its lock at a fork."""
+    _loop()
+    with _lock:
+        return int(_engine().get_function_address("lane_rows"))
+
+
 def share_rows(run: np.ufunc, xs: Sequence[Any], out: Sequence[Any]) -> bool:
     """run(*xs, out=out), its rows shared by several cores; False where there is nothing to share."""
     found = span_of(run)
     if found is None:
         return False
     span, flush = found
-    return lane_rows.share((span, int(_engine().get_function_address("lane_rows")), flush), xs, out)
+    return lane_rows.share((span, _rows(), flush), xs, out)
 
 
 def _load(work: Sequence[tuple[Key, Formula]]) -> None:
