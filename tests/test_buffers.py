@@ -50,6 +50,14 @@ def test_memory_comes_back_when_the_last_view_is_gone():
     assert empty(BIG, np.float32).ctypes.data == place
 
 
+def test_what_is_made_of_a_loan_is_no_loan():
+    x = empty(BIG, np.float32)
+    loan = x.base
+    made = loan[:], loan + np.uint8(1), loan.view(np.uint8)
+    del made
+    assert cached_bytes() == 0 and not np.shares_memory(empty(BIG, np.float32), x)
+
+
 def test_arrays_in_use_never_share_memory():
     rng = np.random.default_rng(0)
     alive: list[tuple[int, np.ndarray]] = []

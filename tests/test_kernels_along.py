@@ -298,3 +298,13 @@ def test_the_number_of_threads_changes_no_bit():
     for again in results[1:]:
         for a, b in zip(results[0], again, strict=True):
             np.testing.assert_array_equal(a.view(np.uint8), b.view(np.uint8), strict=True)
+
+
+def test_gradients_of_products_overflow_no_earlier_than_the_products():
+    for x in ([1e20, 1e20, 1e-20, 1e-20], [1e20, 1e20, 1e-30, 1e-30, 1e-10]):
+        for op in ("prod", "cumulative_prod"):
+            got, exact = (
+                engine.grad((getattr(engine, op)(t).sum() if op == "prod" else getattr(engine, op)(t)[-1]), t).numpy()
+                for t in (engine.tensor(x, dtype=d, requires_grad=True) for d in ("float32", "float64"))
+            )
+            np.testing.assert_allclose(got, exact.astype(np.float32), rtol=1e-5)

@@ -125,10 +125,14 @@ def _(g, y, aux, x, *, axis, include_initial, needs):  # type: ignore[no-untyped
 
 
 def product_gradient(g: Tensor, x: Tensor, axis: int) -> Tensor:
-    """x̄_r = Π_{s<r} x_s · Σ_{t≥r} ȳ_t Π_{r<s≤t} x_s; the sum s_r is ȳ_r + x_{r+1} s_{r+1}."""
+    """x̄_r = Π_{s<r} x_s · Σ_{t≥r} ȳ_t Π_{r<s≤t} x_s; the sum s_r is ȳ_r + x_{r+1} s_{r+1}.
+
+    In 64 bits, as the products themselves: either factor may overflow where their product is small.
+    """
+    dtype, x, g = x.dtype, x.astype("float64"), g.astype("float64")
     before = cumulative_prod(x, axis=axis, include_initial=True)
     before = getitem(before, index=cut(x.ndim, axis, None, x.shape[axis]))
-    return before * _tails(x, g, axis)
+    return (before * _tails(x, g, axis)).astype(dtype)
 
 
 def _tails(a: Tensor, b: Tensor, axis: int) -> Tensor:

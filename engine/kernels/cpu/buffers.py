@@ -71,9 +71,11 @@ class Loan(np.ndarray[Any, Any]):
 
     def __del__(self) -> None:
         global _held
-        size = self.size
+        size, memory = self.size, self.base
+        if type(memory) is not Memory:  # NumPy made it of a loan: a view, or the result of a formula
+            return
         with _lock:
-            _shelves[size].waiting.append(self.base)  # type: ignore[arg-type]
+            _shelves[size].waiting.append(memory)
             _held += size
             if _held > KEPT:
                 _clear()
