@@ -42,11 +42,11 @@ gpu-executed: $(VENV)/.test   ## thread by thread under g++, with a list of mist
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/gpu/test_shim.py tests/gpu/test_executed.py $(ARGS)
 
 # Of the laws of ops those that draw little; of training not what takes long or tells time.
-STRICT := $(patsubst %,tests/test_%.py,agreement attention capture fit layer_laws layers losses masks metrics \
+STRICT := $(patsubst %,tests/test_%.py,agreement attention capture capture_limits fit layer_laws layers losses masks metrics \
 	mixed_precision ops optim recurrent reductions schedules transformer) \
 	-k "(not test_ops or bad_call or kinks or no_grad or special) and not parabola and not rosenbrock \
 	and not leave_nothing_behind and not costs_little_more"
-EMULATED := tests/test_agreement.py tests/test_capture.py tests/gpu/test_emulate.py
+EMULATED := tests/test_agreement.py tests/test_capture.py tests/test_capture_limits.py tests/gpu/test_emulate.py
 
 # The layers of docs/gpu.md that run the engine itself: on a stand-in for CuPy that refuses whatever a GPU would regret, on
 # the real CuPy with an emulated device (an environment of its own), and on a GPU where there is one.

@@ -29,7 +29,8 @@ from models.zoo import mnist_cnn
 LOGS = Path("build/gpu")
 TESTS = [
     "tests/test_agreement.py", "tests/test_ops.py", "tests/test_mixed_precision.py", "tests/test_optim.py",
-    "tests/test_losses.py", "tests/test_reductions.py", "tests/test_capture.py", "tests/test_layers.py",
+    "tests/test_losses.py", "tests/test_reductions.py", "tests/test_capture.py",
+    "tests/test_capture_limits.py", "tests/test_layers.py",
     "tests/test_layer_laws.py", "tests/test_recurrent.py", "tests/test_transformer.py", "tests/gpu/test_hardware.py",
 ]  # fmt: skip
 ROUNDS = 30
