@@ -206,7 +206,7 @@ def schedule(name: str) -> tuple[list[str], str]:
 REFERENCE = {
     "tensor": ("Tensors", "engine.tensor.Tensor", "engine.creation"),
     "gradients": ("Gradients", "engine.autograd", "engine.gradcheck"),
-    "fuse": ("Fused functions", "engine.fuse"),
+    "fuse": ("Fused functions", "engine.fuse", "engine.ops.summed"),
     "errors": ("Errors", "engine.errors"),
     "initializers": ("Initialisers", "layers.initializers", "layers.regularizers"),
     "models": ("Models", "models.model.Model", "models.sequential.Sequential", "models.saving"),
