@@ -81,12 +81,14 @@ def test_what_waited_longest_is_freed_when_there_is_too_much(monkeypatch):
     assert empty(LEAST, np.uint8).size == LEAST
 
 
-def test_threads_share_the_shelves():
+@pytest.mark.parametrize("kept", [buffers.KEPT, 2 * LEAST])  # with the second, threads clear while others borrow
+def test_threads_share_the_shelves(monkeypatch, kept):
+    monkeypatch.setattr(buffers, "KEPT", kept)
     wrong = []
 
     def work(value: int) -> None:
-        for _ in range(300):
-            x = empty(BIG, np.float32)
+        for i in range(300):
+            x = empty(LEAST + i % 3 * LEAST // 4, np.uint8)
             x[...] = value
             if not (x == value).all():
                 wrong.append(value)

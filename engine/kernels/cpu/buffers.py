@@ -11,9 +11,8 @@ longest is freed when there is too much. Every array starts at a cache line.
 
 from __future__ import annotations
 
+import contextlib
 import math
-import os
-import threading
 from typing import Any
 
 import numpy as np
@@ -38,32 +37,34 @@ def empty(shape: Any, dtype: Any) -> Array:
 def empty_cache() -> None:
     """Give the memory that waits on the shelves back to the system."""
     global _held
-    with _lock:
-        for shelf in _shelves.values():
-            shelf.waiting.clear()
-        _held = 0
+    for shelf in _stock():
+        shelf.clear()
+    _held = 0
 
 
 def cached_bytes() -> int:
     """How much memory waits on the shelves."""
-    return _held
+    return sum(shelf.size * len(shelf) for shelf in _stock())
 
 
 # --- the shelves: one for each size ----------------------------------------------------------------------------------
+#
+# No lock: several threads, and the garbage collector at any moment, only ever append to a shelf or pop from it, and
+# Python does each of these as a whole. `_held` may lose a count to another thread; `_clear` counts anew.
 
 
 class Memory(np.ndarray[Any, Any]):
     """Bytes from a cache line on. No plain array: NumPy would name it, and not the loan, as the `base` of a result."""
 
 
-class Shelf:
+class Shelf(list[Memory]):
     """Memory of one size that waits to be borrowed again."""
 
-    __slots__ = "asked", "waiting"
+    __slots__ = "asked", "size"
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
+        self.size = size
         self.asked = 0  # when somebody last wanted some, counted in requests
-        self.waiting: list[Memory] = []
 
 
 class Loan(np.ndarray[Any, Any]):
@@ -71,19 +72,21 @@ class Loan(np.ndarray[Any, Any]):
 
     def __del__(self) -> None:
         global _held
-        size, memory = self.size, self.base
-        if type(memory) is not Memory:  # NumPy made it of a loan: a view, or the result of a formula
-            return
-        with _lock:
-            _shelves[size].waiting.append(memory)
+        memory = self.base
+        if type(memory) is Memory:  # else NumPy made it of a loan: a view, or the result of a formula
+            size = self.size
+            _shelves[size].append(memory)
             _held += size
             if _held > KEPT:
                 _clear()
 
 
 _shelves: dict[int, Shelf] = {}
-_lock = threading.RLock()  # the garbage collector may return an array while we are in here
-_requests = _held = 0
+_requests = _held = 0  # about
+
+
+def _stock() -> list[Shelf]:
+    return list(_shelves.values())
 
 
 def _borrow(nbytes: int) -> Loan:
@@ -91,16 +94,14 @@ def _borrow(nbytes: int) -> Loan:
     global _held, _requests
     step = 1 << (nbytes.bit_length() - 4)
     size = -(-nbytes // step) * step  # an eighth more at most: sizes that differ little share a shelf
-    memory = None
-    with _lock:
-        shelf = _shelves.get(size)
-        if shelf is None:
-            shelf = _shelves[size] = Shelf()
-        shelf.asked = _requests = _requests + 1
-        if shelf.waiting:
-            memory = shelf.waiting.pop()
-            _held -= size
-    if memory is None:
+    shelf = _shelves.get(size)
+    if shelf is None:
+        shelf = _shelves.setdefault(size, Shelf(size))
+    shelf.asked = _requests = _requests + 1
+    try:
+        memory = shelf.pop()
+        _held -= size
+    except IndexError:
         fresh = np.empty(size + LINE, np.uint8)
         start = -fresh.ctypes.data % LINE
         memory = fresh[start : start + size].view(Memory)
@@ -113,17 +114,9 @@ _BYTE = np.dtype(np.uint8)
 def _clear() -> None:
     """Free what has waited longest, where nobody has asked for the longest time."""
     global _held
-    for size, shelf in sorted(_shelves.items(), key=lambda item: item[1].asked):
-        while shelf.waiting and _held > KEPT:
-            del shelf.waiting[0]
-            _held -= size
-
-
-def _after_fork() -> None:
-    """Another thread may have held the lock when this process was forked off."""
-    global _lock
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    _held = cached_bytes()
+    for shelf in sorted(_stock(), key=lambda shelf: shelf.asked):
+        while shelf and _held > KEPT:
+            with contextlib.suppress(IndexError):  # another thread took the last
+                del shelf[0]
+                _held -= shelf.size

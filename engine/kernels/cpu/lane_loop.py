@@ -9,7 +9,7 @@ from typing import Any
 from llvmlite import ir
 
 from .lane_ir import I8, I32, I64, load, store
-from .lane_ufunc import CHUNK, LARGE_CHUNK
+from .lane_ufunc import CHUNK, CHUNKS, LARGE_CHUNK
 
 CONTROL = platform.machine() in ("x86_64", "AMD64")  # is there a floating-point control register that we know?
 FLUSH = 0x8040  # in it: results and operands below the smallest normal number count as 0
@@ -36,7 +36,7 @@ def loops(module: ir.Module) -> None:
     long = b.icmp_signed(">=", n, parallel_from)
     with b.if_else(b.and_(long, b.icmp_signed(">", workers, I64(0)))) as (shared, alone):
         with shared:
-            for k, word in enumerate((span_address, args, steps, n, I64(0), flush, _chunk(b, n))):
+            for k, word in enumerate((span_address, args, steps, n, I64(0), flush, _chunk(b, n, b.add(workers, I64(1))))):
                 store(b, word, b.add(job_address, I64(8 * k)))
             call(b, lead, [board, b.ptrtoint(share, I64), job_address, workers])
         with alone:
@@ -45,13 +45,16 @@ def loops(module: ir.Module) -> None:
     b.ret_void()
 
 
-def _chunk(b: ir.IRBuilder, n: Any) -> Any:
-    """Of n elements, how many a core takes at a time: an eighth, so that a late core finds some left; whole KiB, not so
-    few that the reads ahead of the processor start anew all the time, nor more than the second cache holds.
+def _chunk(b: ir.IRBuilder, n: Any, threads: Any) -> Any:
+    """Of n elements, how many a core takes at a time: the same number of chunks for each, so that none waits long for
+    the others; a few, so that a late core finds some left; none larger than the second cache, nor so small that the
+    reads ahead of the processor start anew all the time.
     """
-    eighth = b.and_(b.lshr(n, I64(3)), I64(-1024))
-    least = b.select(b.icmp_signed("<", eighth, I64(CHUNK)), I64(CHUNK), eighth)
-    return b.select(b.icmp_signed(">", least, I64(LARGE_CHUNK)), I64(LARGE_CHUNK), least)
+    each = b.udiv(n, b.mul(threads, I64(CHUNK)))
+    each = b.select(b.icmp_signed("<", each, I64(1)), I64(1), each)
+    each = b.select(b.icmp_signed(">", each, I64(CHUNKS)), I64(CHUNKS), each)
+    chunk = b.and_(b.add(b.udiv(n, b.mul(threads, each)), I64(1024)), I64(-1024))
+    return b.select(b.icmp_signed(">", chunk, I64(LARGE_CHUNK)), I64(LARGE_CHUNK), chunk)
 
 
 def _write_share(b: ir.IRBuilder, job: Any) -> None:
