@@ -24,7 +24,7 @@ from .cases import Network
 from .contenders import CONTENDERS, Call
 from .machine import control, versions
 
-TIMING = 0.002  # seconds that one timing of a short call is made to last
+TIMING = 5e-5  # seconds that one timing of a short call is made to last: what is longer is timed call by call
 
 
 def encode(case: Any) -> str:
@@ -51,11 +51,11 @@ class Timed:
         return (time.perf_counter() - start) / self.repeats
 
     def calibrate(self) -> None:
-        """Once for whatever is compiled at first, then as often as fills TIMING."""
-        self.times(1)
-        self.repeats = max(1, int(TIMING / max(self.times(1)[0], 1e-7)))
+        """Some calls for whatever is compiled or woken at first, then as many for one timing as fill TIMING."""
+        self.times(3)
+        self.repeats = max(1, int(TIMING / max(min(self.times(5)), 1e-8)))
         if self.repeats > 1:
-            self.repeats = max(1, int(TIMING / max(self.times(1)[0], 1e-8)))
+            self.repeats = max(1, round(self.repeats * TIMING / max(min(self.times(5)), 1e-8)))
 
 
 def make(name: str, case: Any) -> tuple[Timed | None, dict[str, Any]]:

@@ -36,7 +36,8 @@ def loops(module: ir.Module) -> None:
     long = b.icmp_signed(">=", n, parallel_from)
     with b.if_else(b.and_(long, b.icmp_signed(">", workers, I64(0)))) as (shared, alone):
         with shared:
-            for k, word in enumerate((span_address, args, steps, n, I64(0), flush, _chunk(b, n, b.add(workers, I64(1))))):
+            chunk = _chunk(b, n, b.add(workers, I64(1)))
+            for k, word in enumerate((span_address, args, steps, n, I64(0), flush, chunk)):
                 store(b, word, b.add(job_address, I64(8 * k)))
             call(b, lead, [board, b.ptrtoint(share, I64), job_address, workers])
         with alone:

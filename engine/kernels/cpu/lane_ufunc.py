@@ -16,7 +16,8 @@ import numpy as np
 
 FROM_FUNCTION = 1  # place of PyUFunc_FromFuncAndData in NumPy's table of ufunc functions
 
-CHUNK, LARGE_CHUNK = 1 << 14, 1 << 16  # elements that a core takes at a time, at least and at most
+CHUNK, LARGE_CHUNK = 1 << 14, 1 << 16  # elements that a core takes at a time: about so many at least, and at most
+CHUNKS = 8  # that each core takes of a row, if they become not too small or too large
 PARALLEL_FROM = 1 << 15  # elements: fewer are never shared, as waking another core takes longer
 PARALLEL_WORK = 1 << 21  # elements times instructions: 40 us of one core, the price of waking another
 
