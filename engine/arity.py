@@ -60,7 +60,11 @@ class BinaryOp(ElementwiseOp):
         if not rest and not params:
             a, a_wanted = (x1.data, x1.requires_grad) if isinstance(x1, Tensor) else (x1, False)
             b, b_wanted = (x2.data, x2.requires_grad) if isinstance(x2, Tensor) else (x2, False)
-            dtype, small = _common(a, b)
+            if type(a) is ndarray and type(b) is ndarray:
+                dtype = a.dtype if a.dtype is b.dtype else None
+                small = a.size < SMALL and b.size < SMALL
+            else:
+                dtype, small = _beside_a_number(a, b)
             run, now = self._ready.get(dtype), modes().value
             if run is not None and now <= RECORDING:
                 try:
@@ -99,15 +103,12 @@ def nothing(*_: Any) -> None:
     """The cotangent that nobody wants."""
 
 
-def _common(a: Any, b: Any) -> tuple[Any, bool]:
-    """The one dtype of two arrays, or of a float32 array and a Python number, else None; and are they small?"""
-    if type(a) is ndarray:
-        if type(b) is ndarray:
-            return a.dtype if a.dtype is b.dtype else None, a.size < SMALL and b.size < SMALL
-        return float32 if a.dtype is float32 and type(b) in NUMBERS else None, a.size < SMALL
-    if type(b) is ndarray:
-        return float32 if b.dtype is float32 and type(a) in NUMBERS else None, b.size < SMALL
-    return None, True
+def _beside_a_number(a: Any, b: Any) -> tuple[Any, bool]:
+    """float32 where one is an array of that and the other a Python number, else None; and is the array small?"""
+    array, number = (a, b) if type(a) is ndarray else (b, a)
+    if type(array) is not ndarray or type(number) not in NUMBERS:
+        return None, True
+    return float32 if array.dtype is float32 else None, array.size < SMALL
 
 
 NUMBERS = (float, int)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ContextDecorator, nullcontext
+from contextlib import ContextDecorator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -194,8 +194,9 @@ def _walk(
     ahead: Node | None = None  # waits outside of the heap: in a chain nothing else does
     arriving: Iterable[tuple[Any, Any]] = [(t.node or t, g) for t, g in roots if t.requires_grad]
     # backward goes in the precision of the forward pass, wherever it is called
-    with Switched(RECORDING, create_graph, AUTOCAST), roots[0][0].backend.active() if roots else nullcontext():
-        anomaly = mode() & ANOMALY
+    now = modes().value & ~AUTOCAST
+    begun = _mode.begin(now | RECORDING if create_graph else now & ~RECORDING)
+    try:
         while True:
             for receiver, x_bar in arriving:
                 if receiver is None or x_bar is None:
@@ -241,11 +242,13 @@ def _walk(
             else:  # a graph may lie on several devices
                 with backend_of(g).active():
                     cotangents = _fitted(node, node.op.pull(node, g, create_graph))
-            if anomaly:
+            if now & ANOMALY:
                 _check_finite_step(node, cotangents, create_graph)
             arriving = zip(node.parents, cotangents)  # noqa: B905 (a keyword costs more than the rest of this line)
             if not retain_graph:
                 node.free()
+    finally:
+        _mode.end(begun)
     for key, leaf in leaves.items():
         g = bar[key]
         kept[key] = _apply_hooks(leaf._hooks, g, create_graph) if leaf._hooks else g
@@ -415,7 +418,7 @@ def backward(y: Tensor, gradient: Any = None, *, retain_graph: bool | None = Non
         if leaf.grad is not None:
             g = leaf.grad + g if create_graph else made(_plus(leaf.grad.data, g.data))
         elif (owner := id(_owner(g.data))) in owners:
-            g = g.clone()
+            g = made(g.data.copy()) if type(g.data) is np.ndarray and not create_graph else g.clone()
         else:
             owners.add(owner)
         leaf.grad = g
