@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from .backends.protocol import SMALL
 from .dtypes import bool_, default_dtype, float32, float64, int64, is_float, promote
 from .errors import ArgumentError, DTypeError, ShapeError
 from .expr import Atom, Sym
+from .forks import cached_property
 from .formula import Formula, latex
 from .record import Note, Op, meta, rebuild, result_of, unwrap
 from .shapes import broadcast_shapes

@@ -14,12 +14,12 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from .expr import ATOMS, Sym, expand, lift, make, number, rewrite, topological, var, vjp
+from .forks import cached_property
 
 
 def _straight_line(

@@ -18,11 +18,12 @@ import ast
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from .forks import cached_property
 from .shapes import broadcast_shapes
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {

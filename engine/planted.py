@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from .autograd import Node
 from .blocks import Blocks
 from .dtypes import PLANTED
 from .errors import ArgumentError
+from .forks import lock
 from .record import OPS, Op
 
 
@@ -42,7 +42,7 @@ class Plant:
 
 
 _here: Blocks[Plant] = Blocks("chainrule_planted")
-_lock = threading.Lock()
+_lock = lock()
 _count: dict[str, int] = {}  # of each op, the errors planted in it at the moment, by any thread
 
 

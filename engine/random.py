@@ -18,7 +18,6 @@ import hashlib
 import math
 import operator
 import os
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +27,7 @@ from . import replay
 from .backends import get_backend
 from .dtypes import canonical, default_dtype, float32, float64
 from .errors import ArgumentError, DTypeError, ShapeError
+from .forks import lock
 
 __all__ = ["Generator", "bernoulli", "default_generator", "manual_seed", "normal", "philox", "uniform"]
 
@@ -93,7 +93,7 @@ def _pairs(words: Array) -> Array:
 
 ALGORITHM = "philox4x32-10"
 CHUNK = 1 << 16  # words made and turned into numbers at a time: they stay in the core's own cache
-_reserving = threading.Lock()
+_reserving = lock()
 
 
 class Generator:

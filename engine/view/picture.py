@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError
+from ..forks import cached_property
 from ..tensor import Tensor
 from . import html, svg
 from .dot import dot

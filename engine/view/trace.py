@@ -29,6 +29,7 @@ from ..blocks import Blocks
 from ..cost import flops
 from ..errors import ArgumentError
 from ..expr import Sym
+from ..forks import lock
 from ..index import runs
 from ..record import Op
 from ..shapes import Shape
@@ -155,7 +156,7 @@ class Trace:
 _tracing: Blocks[Trace] = Blocks("chainrule_trace")
 BACKWARD = object()  # stands for an op whose vjp runs: what that calls is part of it
 _open: ContextVar[tuple[Any, ...]] = ContextVar("chainrule_trace_open", default=())
-_lock = threading.Lock()
+_lock = lock()
 _running = 0
 _originals: list[tuple[type, str, Any]] = []
 

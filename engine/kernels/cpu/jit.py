@@ -27,7 +27,6 @@ import operator
 import os
 import platform
 import sys
-import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +42,8 @@ from numba.core import cgutils, types
 from numba.core.registry import cpu_target
 from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, make_attribute_wrapper, models, register_model
+
+from engine.forks import cached_property, lock
 
 ENABLED = not numba.config.DISABLE_JIT  # under NUMBA_DISABLE_JIT=1 callers run their plain references instead
 COLD_SECONDS = 10  # what the whole set takes on a laptop: told to the user, never used
@@ -66,20 +67,25 @@ class Kernel:
         """Run it here and now; `threads.launch` is the usual way in."""
         self.entry(*args)
 
-    @functools.cached_property
+    @cached_property
     def entry(self) -> Callable[..., None]:
         return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * self.arguments)(self.address)
 
-    @functools.cached_property
+    @cached_property
     def address(self) -> int:
-        with _lock:  # two Python threads may meet here
-            path = cache_folder() / f"{self.name}-{_digest(self)[:24]}.kernel"
-            machine_code = _read(path)
-            if machine_code is None:
-                _announce()
-                machine_code = _compile(self)
-                _write(path, machine_code)
-            return _load(machine_code)
+        with _lock:  # two Python threads may meet here: the second finds what the first has made
+            if "address" not in vars(self):
+                vars(self)["address"] = self._made()
+            return int(vars(self)["address"])
+
+    def _made(self) -> int:
+        path = cache_folder() / f"{self.name}-{_digest(self)[:24]}.kernel"
+        machine_code = _read(path)
+        if machine_code is None:
+            _announce()
+            machine_code = _compile(self)
+            _write(path, machine_code)
+        return _load(machine_code)
 
 
 def kernel(function: Callable[..., None], name: str | None = None) -> Kernel:
@@ -87,7 +93,7 @@ def kernel(function: Callable[..., None], name: str | None = None) -> Kernel:
     return Kernel(function, name or function.__name__)
 
 
-_lock = threading.RLock()
+_lock = lock()  # of Numba and LLVM, too: nobody is in there while this process is forked
 
 
 # --- compiling and loading -------------------------------------------------------------------------------------------

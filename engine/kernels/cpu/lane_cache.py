@@ -13,7 +13,6 @@ import contextlib
 import functools
 import hashlib
 import os
-import threading
 import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ import platformdirs
 from llvmlite import ir
 
 from engine.expr import topological
+from engine.forks import lock
 from engine.formula import Formula
 
 from . import lane_loop, lane_rows, lanes
@@ -77,7 +77,7 @@ def _lower(formula: Formula, done: lanes.Lowered) -> Formula | None:
     return lowered
 
 
-_lock = threading.RLock()
+_lock = lock()
 _addresses: dict[Key, int] = {}
 
 

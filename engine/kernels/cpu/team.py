@@ -32,6 +32,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
+from engine.forks import lock
+
 from .jit import Kernel, number_at
 
 PAUSE: dict[str, tuple[str, list[Any]]] = dict.fromkeys(("x86_64", "AMD64"), ("llvm.x86.sse2.pause", []))
@@ -182,7 +184,7 @@ class Team:
         self._absent = ctypes.c_int64.from_address(self.board + 8 * ABSENT)  # has anybody gone to sleep since a bell?
         self._called = 0  # so many were called last, and are awake if nobody is absent
         self._bells = [threading.Lock() for _ in range(members)]
-        self._hiring = threading.Lock()
+        self._hiring = lock()
         self._threads: list[threading.Thread] = []
 
     def wake(self, workers: int) -> None:

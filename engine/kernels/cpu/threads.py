@@ -16,7 +16,6 @@ import ctypes
 import os
 import platform
 import struct
-import threading
 from array import array
 from typing import Any
 
@@ -27,6 +26,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from engine.errors import ArgumentError
+from engine.forks import lock
 
 from .jit import ENABLED, Kernel, view
 from .team import Team, lead
@@ -174,7 +174,7 @@ run_parts = Kernel(_run_parts, "run_parts", arguments=1)
 # --- the threads -----------------------------------------------------------------------------------------------------
 
 _team: Team | None = None
-_first_time = threading.Lock()
+_first_time = lock()
 
 
 def team() -> Team:
@@ -197,10 +197,10 @@ def call_team(workers: int) -> tuple[int, int]:
 
 def _after_fork() -> None:
     """A forked child has none of its parent's threads; it hires its own."""
-    global _team, _first_time
+    global _team
     if _team is not None:
         atexit.unregister(_team.dismiss)
-    _team, _first_time = None, threading.Lock()
+    _team = None
 
 
 if hasattr(os, "register_at_fork"):
