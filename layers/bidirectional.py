@@ -11,6 +11,7 @@ from engine.tensor import Tensor
 from .layer import Layer
 from .masks import Masked, mask_of
 from .recurrent import _Recurrent
+from .spec import InputSpec
 
 MERGE = {
     "concat": lambda a, b: ops.concat([a, b], axis=-1),  # (.., 2 units)
@@ -45,6 +46,8 @@ class Bidirectional(Layer):
 
     [Schuster and Paliwal, IEEE Trans. SP 45, 1997]
     """
+
+    needs = InputSpec("(N,T,D)", 3)
 
     def __init__(
         self, layer: Any, merge_mode: str | None = "concat", backward_layer: Any = None, **options: Any

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class InputSpec:
-    """Checked at each call.
+    """Checked at each call, and where a model is built on a shape.
 
     axes: how the docs write the input, "(N,H,W,C)". rank: the number of axes, or `at_least` so many. channels: the
     length of axis `axis` that the layer was built for.
@@ -30,14 +30,17 @@ class InputSpec:
                 f"{layer.title}: takes one tensor {self.axes}, got {met}; call it on an array, or join several with "
                 "Concatenate or Add before"
             )
-        shape = x.shape
+        self.check_shape(layer, x.shape)
+
+    def check_shape(self, layer: Layer, shape: Sequence[int | None]) -> None:
+        """The same of a shape alone: None is a length that is not known."""
         if len(shape) != self.rank if self.rank is not None else len(shape) < self.at_least:
             count = self.rank if self.rank is not None else f"at least {self.at_least}"
             raise ShapeError(
                 f"{layer.title}: the input has {len(shape)} dimensions {words(shape)}, but {self.axes} needs {count}; "
                 "reshape it, or put a Reshape or Flatten layer before (a single sample needs a batch axis: x[None])"
             )
-        if self.channels is not None and shape[self.axis] != self.channels:
+        if self.channels is not None and shape[self.axis] not in (self.channels, None):
             raise ShapeError(
                 f"{layer.title}: the input has shape {words(shape)} with {shape[self.axis]} on axis {self.axis}, but "
                 f"the layer was built for {self.channels} there, {self.axes}; feed what it was built for, or make a "

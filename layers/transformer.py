@@ -23,6 +23,7 @@ from .dense import Dense, positive
 from .dropout import Dropout
 from .layer import Layer
 from .normalization import LayerNormalization, RMSNormalization
+from .spec import InputSpec
 
 
 class FeedForward(Layer):
@@ -126,6 +127,7 @@ class _Block(Layer):
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        self.needs = InputSpec("(N,T,D)", 3)
         who = type(self).__name__
         self.intermediate_dim = positive(who, "intermediate_dim", intermediate_dim)
         self.num_heads = positive(who, "num_heads", num_heads)

@@ -12,7 +12,7 @@ from engine import config, ops
 from engine.errors import ArgumentError
 from engine.tensor import Tensor
 from layers import Activation, Conv2D, Dense, InputLayer, Layer, MaxPooling2D, ReLU
-from layers.symbolic import SymbolicTensor
+from layers.symbolic import SymbolicTensor, is_shape
 from models.model import Model
 
 
@@ -77,6 +77,8 @@ class Sequential(Model):
         self._settle()
         shape, self._shapes = tuple(input_shape), [tuple(input_shape)]
         for layer in self._layers:
+            if layer.needs is not None and is_shape(shape):  # before a build or a compute_output_shape trips over it
+                layer.needs.check_shape(layer, shape)
             if not layer.built:
                 layer.build(shape)
             shape = layer.compute_output_shape(shape)

@@ -15,18 +15,23 @@ from engine.errors import ArgumentError, NotBuiltError, ShapeError
 from engine.parameter import Parameter, training_mode
 from engine.random import manual_seed
 from layers import (
+    LSTM,
     Activation,
     Add,
     BatchNormalization,
+    Bidirectional,
     Concatenate,
     Conv2D,
     Dense,
     Dropout,
     Flatten,
+    GlobalAveragePooling2D,
     Input,
     MaxPooling2D,
+    Permute,
     ReLU,
     Softmax,
+    TransformerEncoder,
 )
 from models import Model, Sequential, zoo
 from models.sequential import along
@@ -54,6 +59,36 @@ def test_a_sequence_is_its_layers_one_after_the_other():
     np.testing.assert_array_equal(model.predict(x), y.numpy())
     assert list(model.state_dict()) == ["0.kernel", "0.bias", "1.kernel", "1.bias"]
     assert (model.input_shape, model.output_shape) == ((None, 4), (None, 3))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "message"),
+    [
+        (lambda: Dense(2), (), r"Dense '1': .* \(N,\.\.\.,D\) needs at least 2"),
+        (lambda: Conv2D(3, 3), (2, 5), r"Conv2D '1': the input has 2 dimensions \(\w+, 5\), but \(N,H,W,C\) needs 4"),
+        (lambda: MaxPooling2D(), (2, 8, 8), r"MaxPooling2D '1': .* 3 dimensions \(\w+, 8, 8\), but \(N,H,W,C\) needs 4"),
+        (lambda: GlobalAveragePooling2D(), (2, 8), r"GlobalAveragePooling2D '1': .* but \(N,H,W,C\) needs 4"),
+        (lambda: LSTM(4), (2, 5), r"LSTM '1': .* 2 dimensions \(\w+, 5\), but \(N,T,D\) needs 3; reshape it"),
+        (lambda: Bidirectional(LSTM(4)), (2, 5), r"Bidirectional '1': .* but \(N,T,D\) needs 3"),
+        (lambda: Permute((2, 1)), (2, 5), r"Permute '1': .* but \(N,\.\.\.\) needs 3"),
+        (lambda: TransformerEncoder(8, 2), (5,), r"TransformerEncoder '1': .* but \(N,T,D\) needs 3"),
+        (lambda: BatchNormalization(), (5,), r"BatchNormalization '1': .* needs at least 2"),
+    ],
+)  # fmt: skip
+def test_a_shape_that_does_not_fit_is_named_before_anything_is_built_on_it(layer, shape, message):
+    """Called alone a layer looks at its input; in a model its shape is computed first, and must be looked at there."""
+    with pytest.raises(ShapeError, match=message):
+        Sequential([Activation("tanh"), layer()])(np.zeros(shape, "float32"))
+    with pytest.raises(ShapeError, match=message):
+        Sequential([Activation("tanh"), layer()]).build(shape)
+
+
+def test_a_built_layer_is_looked_at_too_and_an_unknown_length_fits():
+    shared = Dense(3)
+    Sequential([shared]).build((None, 4))
+    with pytest.raises(ShapeError, match=r"5 on axis -1, but the layer was built for 4 there"):
+        Sequential([shared, Dense(2)]).build((None, 5))
+    Sequential([shared, Dense(2)]).build((None, None))
 
 
 def test_initial_values_follow_from_seed_and_place():
