@@ -285,7 +285,7 @@ def test_building_on_a_shape_is_building_on_data() -> None:
 
 
 def test_a_layer_in_keras_style() -> None:
-    class Scaled(Layer):
+    class ScaledDense(Layer):
         def __init__(self, units: int, **options) -> None:
             super().__init__(**options)
             self.units = units
@@ -297,7 +297,7 @@ def test_a_layer_in_keras_style() -> None:
         def call(self, x, training=None):
             return self.inner(x @ self.w) * (1.0 if training else 0.0)
 
-    layer = Scaled(3)
+    layer = ScaledDense(3)
     layer.set_seed(4)
     assert (layer(draw(2, 5), training=False).numpy() == 0).all() and layer(draw(2, 5), training=True).numpy().all()
     assert list(layer.state_dict()) == ["w", "inner.kernel", "inner.bias"]
