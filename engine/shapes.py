@@ -46,6 +46,11 @@ class Signature:
             raise ValueError(f"shape string '{text}' has no '->': write \"x:(N,C) -> y:(N,C)\"")
         return cls(text, _operands(left, text), _operands(right, text))
 
+    @property
+    def takes_any(self) -> bool:
+        """One input of any shape: there is nothing to check."""
+        return len(self.inputs) == 1 and not self.inputs[0].axes and bool(self.inputs[0].batch)
+
     def check(self, op: str, shapes: Sequence[Shape | None]) -> None:
         """Raise ShapeError unless the shapes fit (None: an input that is not there); remembers the answers it gave."""
         problem = _problem(self, tuple(shapes))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dis
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 
-from . import precision
+from . import integers, precision
 from .autograd import ANOMALY, AUTOCAST, RECORDING, Node, check_finite_step, enable_grad, grad, modes
 from .backends import Array, get_backend, scalar
 from .dtypes import bool_, default_dtype, float32, float64, int64, is_float, is_half, promote
@@ -31,10 +32,12 @@ class StructuralOp(Op):
         super().__init__(name, note, body)
         self.body = body
         self.signature = Signature.parse(shapes)
+        self._any_shape = self.signature.takes_any
         parameters = inspect.signature(body).parameters.values()
         self.inputs = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        self.integers = integers.declared(body)
         self.required = {name for name, value in self.defaults.items() if value is MISSING}
         self.optional = {p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is not p.empty}
         self.dtype_rule: str = options.get("dtype", "float")
@@ -43,6 +46,8 @@ class StructuralOp(Op):
         self.composition: Callable[..., Any] | None = options.get("composition")
         self.rule: Callable[..., Any] | None = None
         self.saves: frozenset[str] = frozenset()
+        self._keep: tuple[bool, ...] = (True,) * len(self.inputs)  # are an input's values kept for the vjp?
+        self._indexed = tuple([name in self.indices for name in self.inputs])
         self.differentiable = self.composition is not None
         self.__doc__ = body.__doc__
         self.__signature__ = inspect.signature(body)
@@ -56,6 +61,7 @@ class StructuralOp(Op):
             return lambda f: self.vjp(f, saves=saves)
         self.rule = rule
         self.saves = frozenset(_variables_read(rule) if saves is None else saves)
+        self._keep = tuple([self.composition is not None or name in self.saves for name in self.inputs])
         self.differentiable = True
         return rule
 
@@ -64,27 +70,67 @@ class StructuralOp(Op):
             args, params = self._bind(args, params)
         elif len(params) < len(self.defaults):
             params = self._completed(params)
-        if self.note.autocast and modes().value & AUTOCAST:
-            args = precision.cast(self.note.autocast, args)
-        arrays, tensors, device, wanted = unwrap(self.name, args)
-        if device == "cpu":
-            arrays, y, aux = self._run(arrays, device, params)
+        for name, usual, _ in self.integers:
+            if type(params[name]) is not int and params[name] is not usual:
+                params = integers.checked(self.name, self.integers, params)
+                break
+        now = modes().value
+        usual = self._usual(args) if now <= RECORDING else None
+        tensors: Sequence[Tensor | None]
+        if usual is not None:
+            arrays, tensors, out = usual, args, self.body(*usual, **params)
+            y, aux = out if type(out) is tuple else (out, None)
         else:
-            with get_backend(device).active():
-                arrays, y, aux = self._run(arrays, device, params)
+            arrays, tensors, y, aux = self._with_care(args, params, now)
         if isinstance(y, np.generic):  # NumPy makes scalars of what has no axes
             y = np.asarray(y)
-        now = modes().value
         if now & ANOMALY:
             check_finite_step(self.name, "forward", y)
-        if wanted and self.differentiable and now & RECORDING and is_float(y.dtype):
-            keep = [self.composition is not None or n in self.saves for n in self._input_names(len(arrays))]
+        if now & RECORDING and self.differentiable and is_float(y.dtype) and _any_wanted(tensors):
+            keep = self._keep * len(arrays) if self.variadic else self._keep
             result = record(self, y, aux, arrays, tensors, params, keep, "y" in self.saves)
         else:
             result = Tensor(y)
         if self.view and tensors[0] is not None and _aliases(y, arrays[0]):
             result.share_storage(tensors[0])
         return result
+
+    def _usual(self, args: Sequence[Any]) -> list[Any] | None:
+        """The arrays of tensors on the CPU whose floats are all float32, or all float64; None where there is more to
+        think about.
+        """
+        arrays: list[Any] = []
+        dtype = None
+        for a, is_index in zip(args, repeat(False) if self.variadic else self._indexed):  # noqa: B905 (both are as long)
+            if not isinstance(a, Tensor):
+                return None
+            x = a.data
+            if type(x) is not np.ndarray:
+                return None
+            if not is_index and x.dtype is not dtype:
+                if dtype is not None:
+                    return None
+                dtype = x.dtype
+            arrays.append(x)
+        if dtype is not float32 and dtype is not float64:
+            return None
+        if not self._any_shape:
+            self.signature.check(self.name, [x.shape for x in arrays])  # type: ignore[union-attr]
+        return arrays
+
+    def _with_care(
+        self, args: tuple[Any, ...], params: dict[str, Any], now: int
+    ) -> tuple[list[Any], Sequence[Tensor | None], Any, Any]:
+        """The inputs as promoted, the tensors among them, the result, and aux."""
+        if self.note.autocast and now & AUTOCAST:
+            args = precision.cast(self.note.autocast, args)
+        arrays, tensors, device, _ = unwrap(self.name, args)
+        if device == "cpu":
+            arrays, y, aux = self._run(arrays, device, params)
+        else:
+            with get_backend(device).active():
+                arrays, y, aux = self._run(arrays, device, params)
+        return arrays, tensors, y, aux
 
     def _run(self, arrays: list[Any], device: str, params: dict[str, Any]) -> tuple[list[Any], Any, Any]:
         """The inputs as promoted, the result, and aux."""
@@ -128,8 +174,8 @@ class StructuralOp(Op):
 
     def _completed(self, params: dict[str, Any]) -> dict[str, Any]:
         """Parameters with the defaults of those that are not given."""
-        missing = next((k for k in self.defaults if k in self.required and k not in params), None)
-        if missing is not None:
+        if self.required and not self.required <= params.keys():
+            missing = next(k for k in self.defaults if k in self.required and k not in params)
             raise ArgumentError(
                 f"{self.name}: argument {missing}= is missing; call {self.name}{inspect.signature(self.body)}"
             )
@@ -170,7 +216,7 @@ class StructuralOp(Op):
         return cast, next((a.dtype for a in cast if a is not None and is_half(a.dtype)), None)
 
     def pull(self, node: Node, g: Any, create_graph: bool) -> Sequence[Any]:
-        needs = tuple(p is not None for p in node.parents)
+        needs = tuple([p is not None for p in node.parents])
         inputs = rebuild(node, create_graph)
         if self.composition is not None and (create_graph or self.rule is None):
             return self._pull_composition(inputs, needs, g, node.params, create_graph)
@@ -230,6 +276,13 @@ def _detached(x: Tensor) -> Tensor:
 
 def _bare(g: Any, create_graph: bool) -> Any:
     return g if create_graph or g is None else g.data
+
+
+def _any_wanted(tensors: Sequence[Tensor | None]) -> bool:
+    for t in tensors:  # noqa: SIM110 (a generator costs more than the rest)
+        if t is not None and t.requires_grad:
+            return True
+    return False
 
 
 def _aliases(y: Array, x: Array) -> bool:
@@ -293,6 +346,7 @@ class CompositeOp(Op):
         self.inputs = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL))
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        self.integers = integers.declared(body)
 
     def __call__(self, *args: Any, **params: Any) -> Any:
         """Inputs become tensors; parameters may come by position, after them."""
@@ -304,6 +358,7 @@ class CompositeOp(Op):
                 raise ArgumentError(f"{self.name}: takes at most {n + len(self.defaults)} arguments, got {len(args)}")
             params = dict(zip(self.defaults, args[n:], strict=False)) | params
             args = args[:n]
+        params = integers.checked(self.name, self.integers, params)
         if self.note.autocast and modes().value & AUTOCAST:
             args = precision.cast(self.note.autocast, args)
         device = next((a.device for a in args if isinstance(a, Tensor)), None)  # where arrays and lists go, too

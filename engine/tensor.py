@@ -25,11 +25,18 @@ GPU_MEMORY = 2, 13  # in DLPack's enumeration: CUDA's, and what CUDA moves by it
 class Storage:
     """What views of one memory share: a version that each change bumps, and the live views."""
 
-    __slots__ = ("version", "views")
+    __slots__ = ("most", "version", "views")
 
     def __init__(self) -> None:
         self.version = 0
-        self.views: list[weakref.ref[Tensor]] | None = None
+        self.views: list[weakref.ref[Tensor]] = []  # and some that are no more
+        self.most = 8  # of them, before we look who is still there
+
+    def shown_by(self, view: Tensor) -> None:
+        if len(self.views) >= self.most:
+            self.views = [r for r in self.views if r() is not None]
+            self.most = 2 * len(self.views) + 8
+        self.views.append(weakref.ref(view))
 
 
 class Tensor:
@@ -101,10 +108,9 @@ class Tensor:
     def share_storage(self, base: Tensor) -> None:
         """Declare that this tensor is a view of `base`."""
         storage = self._storage = base.storage
-        if storage.views is None:
-            storage.views = [weakref.ref(base)]
-        storage.views = [r for r in storage.views if r() is not None]
-        storage.views.append(weakref.ref(self))
+        if not storage.views:
+            storage.shown_by(base)
+        storage.shown_by(self)
 
     def __len__(self) -> int:
         if not self.shape:
@@ -490,7 +496,7 @@ class Tensor:
                 "t[idx] = v on a leaf that requires a gradient; "
                 "do it under no_grad(), or write where(...) and keep the result"
             )
-        live = [r() for r in (self._storage.views or [])] if self._storage else []
+        live = [r() for r in self._storage.views] if self._storage else []
         if any(v is not None and v is not self for v in live):
             raise GradientError(
                 "t[idx] = v on a view, or on a tensor with live views, while recording: "
