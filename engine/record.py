@@ -175,9 +175,13 @@ def record(
     saved: list[Any] = []
     metas: list[tuple[Shape, Any]] = []
     for a, t, k in zip(arrays, tensors, keep, strict=True):
-        parents.append((t.node or t) if t is not None and t.requires_grad else None)
+        if t is None:
+            parents.append(None)
+            metas.append(meta(a))
+        else:
+            parents.append((t.node or t) if t.requires_grad else None)
+            metas.append((t.data.shape, t.data.dtype))
         saved.append(a if k or isinstance(a, (float, int)) else None)
-        metas.append(meta(a if t is None else t.data))
     out.node = Node(op, parents, saved, metas, params, y if keep_y else None, aux, y.shape, y.dtype)
     return out
 
