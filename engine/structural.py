@@ -350,10 +350,10 @@ class CompositeOp(Op):
 
     def __call__(self, *args: Any, **params: Any) -> Any:
         """Inputs become tensors; parameters may come by position, after them."""
+        n = len(self.inputs)
         if self.variadic:
             args, params = _unpacked(args, self.defaults, params)
-        else:
-            n = len(self.inputs)
+        elif len(args) > n:
             if len(args) > n + len(self.defaults):
                 raise ArgumentError(f"{self.name}: takes at most {n + len(self.defaults)} arguments, got {len(args)}")
             params = dict(zip(self.defaults, args[n:], strict=False)) | params
@@ -361,10 +361,10 @@ class CompositeOp(Op):
         params = integers.checked(self.name, self.integers, params)
         if self.note.autocast and modes().value & AUTOCAST:
             args = precision.cast(self.note.autocast, args)
-        device = next((a.device for a in args if isinstance(a, Tensor)), None)  # where arrays and lists go, too
-        return self.body(
-            *(a if isinstance(a, (Tensor, str)) or a is None else asarray(a, device=device) for a in args), **params
-        )
+        if not all(isinstance(a, Tensor) for a in args):
+            device = next((a.device for a in args if isinstance(a, Tensor)), None)  # arrays and lists go there too
+            args = tuple(a if isinstance(a, (Tensor, str)) or a is None else asarray(a, device=device) for a in args)
+        return self.body(*args, **params)
 
     @property
     def latex(self) -> str:
