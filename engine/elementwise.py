@@ -179,9 +179,9 @@ class ElementwiseOp(Op):
         if now & ANOMALY:
             check_finite_step(self.name, "forward", y)
         if now & RECORDING and self.differentiable and is_float(y.dtype):
-            wanted = [isinstance(t, Tensor) and t.requires_grad for t in tensors]
-            if True in wanted:
-                return self._recorded(y, arrays, tensors, wanted, params)
+            for t in tensors:
+                if isinstance(t, Tensor) and t.requires_grad:
+                    return self._recorded(y, arrays, tensors, params)
         return Tensor(y)
 
     def _with_care(self, args: Sequence[Any], params: dict[str, Any], kinds: Any) -> tuple[Any, list[Any], Any]:
@@ -201,18 +201,20 @@ class ElementwiseOp(Op):
                 kernel.prepare(kinds, arrays)
         return y, arrays, tensors
 
-    def _recorded(
-        self, y: Any, arrays: Sequence[Any], tensors: Sequence[Any], wanted: Sequence[bool], params: dict[str, Any]
-    ) -> Tensor:
+    def _recorded(self, y: Any, arrays: Sequence[Any], tensors: Sequence[Any], params: dict[str, Any]) -> Tensor:
         """The result as a tensor with its node on the tape."""
-        parents = [(t.node or t) if w else None for t, w in zip(tensors, wanted, strict=True)]
-        saved = [a if k or isinstance(a, (float, int)) else None for a, k in zip(arrays, self.keep, strict=True)]
-        shape = y.shape
+        parents: list[Any] = []
+        saved: list[Any] = []
+        shape, alike = y.shape, True
+        for a, t, kept in zip(arrays, tensors, self.keep):  # noqa: B905 (all are as many; a keyword costs)
+            is_tensor, number = isinstance(t, Tensor), type(a) is not ndarray and isinstance(a, (float, int))
+            parents.append((t.node or t) if is_tensor and t.requires_grad else None)
+            saved.append(a if kept or number else None)
+            if type(a) is not ndarray or a.shape != shape or (is_tensor and t.data is not a):
+                alike = False
         metas = None
-        for a, t in zip(arrays, tensors, strict=True):
-            if type(a) is not ndarray or a.shape != shape or (isinstance(t, Tensor) and t.data is not a):
-                metas = [meta(t.data if isinstance(t, Tensor) else a) for a, t in zip(arrays, tensors, strict=True)]
-                break
+        if not alike:
+            metas = [meta(t.data if isinstance(t, Tensor) else a) for a, t in zip(arrays, tensors, strict=True)]
         node = Node(self, parents, saved, metas, params, y if self.keep_y else None, None, shape, y.dtype)
         return Tensor(y, True, node)
 
@@ -292,13 +294,15 @@ class ElementwiseOp(Op):
             ]
             return pulled + [None] * (len(node.parents) - len(pulled))
         host, declared = type(g) is ndarray, node.params is self.params
-        pulls = self.kernels("cpu" if host else backend_of(g).name, declared).pulls
-        if host and declared:
-            self._pulls = pulls
+        pulls = self._pulls
+        if pulls is None or not (host and declared):
+            pulls = self.kernels("cpu" if host else backend_of(g).name, declared).pulls
+            if host and declared:
+                self._pulls = pulls
         values = (g, *node.arrays, *(() if declared else node.params.values()), node.y)
         dtype = g.dtype if host and g.size < SMALL and g.ndim else None
         cotangents: list[Any] = []
-        for parent, pull in zip(node.parents, pulls, strict=True):
+        for parent, pull in zip(node.parents, pulls):  # noqa: B905
             if parent is None or pull is None:
                 cotangents.append(None)
             else:
