@@ -31,7 +31,7 @@ from .shape import ANY, broadcast_to, ranked, reshape, sides
     reference=lambda x, axis: np.flip(x, axis),
     errors=[(lambda f: f(np.zeros((2, 3)), axis=2), "flip: axis 2 is out of range for 2 dimensions")],
 )
-def flip(x: Array, *, axis: Any = None) -> Array:
+def flip(x: Array, *, axis: int | Sequence[int] | None = None) -> Array:
     """The elements in reverse order along `axis` (None: all). Raises ShapeError for an axis that x does not have."""
     return backend_of(x).xp.flip(x, normalize_axes("flip", axis, x.ndim))
 

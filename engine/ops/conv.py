@@ -11,12 +11,14 @@ filter f sees only the K = C/G channels of its own group, f // M, where M = F/G.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..backends import Array, backend_of
 from ..errors import ShapeError
+from ..integers import Ints
 from ..op import op
 from ..samples import Draw
 from ..tensor import Tensor
@@ -160,7 +162,9 @@ def _sample_pooled(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
         ),
     ],
 )
-def conv2d(x: Array, w: Array, *, stride: Any = 1, padding: Any = "valid", dilation: Any = 1, groups: int = 1) -> Array:
+def conv2d(
+    x: Array, w: Array, *, stride: Ints = 1, padding: Any = "valid", dilation: Ints = 1, groups: int = 1
+) -> Array:
     r"""Slide filters over images: (N,H,W,C), (kh,kw,C/G,F) -> (N,H',W',F).
 
     .. math:: y_{nijf} = \sum_{u,v,c} x_{n,\, s i + d u - p,\, t j + e v - q,\, K \lfloor f / M \rfloor + c} \, w_{uvcf}
@@ -191,7 +195,14 @@ def _(g, y, aux, x, w, *, needs, **params):  # type: ignore[no-untyped-def]
     samples=_sample_input_gradient,
 )
 def conv2d_input_gradient(
-    g: Array, w: Array, *, input_shape: Any, stride: Any = 1, padding: Any = "valid", dilation: Any = 1, groups: int = 1
+    g: Array,
+    w: Array,
+    *,
+    input_shape: Sequence[int],
+    stride: Ints = 1,
+    padding: Any = "valid",
+    dilation: Ints = 1,
+    groups: int = 1,
 ) -> Array:
     """The cotangent of conv2d's x from g, that of its y: (N,H',W',F), (kh,kw,C/G,F) -> input_shape (N,H,W,C).
 
@@ -222,10 +233,10 @@ def conv2d_weight_gradient(
     x: Array,
     g: Array,
     *,
-    weight_shape: Any,
-    stride: Any = 1,
+    weight_shape: Sequence[int],
+    stride: Ints = 1,
     padding: Any = "valid",
-    dilation: Any = 1,
+    dilation: Ints = 1,
     groups: int = 1,
 ) -> Array:
     """The cotangent of conv2d's w from g, that of its y: (N,H,W,C), (N,H',W',F) -> weight_shape (kh,kw,C/G,F)."""
@@ -256,7 +267,7 @@ def _(h, y, aux, x, g, *, needs, weight_shape, **params):  # type: ignore[no-unt
     samples=_sample_rectified,
 )
 def conv2d_bias_relu(
-    x: Array, w: Array, b: Array, *, stride: Any = 1, padding: Any = "valid", dilation: Any = 1, groups: int = 1
+    x: Array, w: Array, b: Array, *, stride: Ints = 1, padding: Any = "valid", dilation: Ints = 1, groups: int = 1
 ) -> Array:
     """A convolutional layer in one kernel, relu(conv2d(x, w) + b): (N,H,W,C), (kh,kw,C/G,F), (F,) -> (N,H',W',F)."""
     return _convolve(
@@ -281,7 +292,7 @@ def _(g, y, aux, x, w, b, *, needs, **params):  # type: ignore[no-untyped-def]
     samples=_sample_bias,
 )
 def conv2d_bias(
-    x: Array, w: Array, b: Array, *, stride: Any = 1, padding: Any = "valid", dilation: Any = 1, groups: int = 1
+    x: Array, w: Array, b: Array, *, stride: Ints = 1, padding: Any = "valid", dilation: Ints = 1, groups: int = 1
 ) -> Array:
     """conv2d(x, w) + b in one kernel: (N,H,W,C), (kh,kw,C/G,F), (F,) -> (N,H',W',F)."""
     return _convolve(
@@ -317,12 +328,12 @@ def conv2d_bias_relu_max_pool(
     w: Array,
     b: Array,
     *,
-    stride: Any = 1,
+    stride: Ints = 1,
     padding: Any = "valid",
-    dilation: Any = 1,
+    dilation: Ints = 1,
     groups: int = 1,
-    window: Any = 2,
-    pool_stride: Any = None,
+    window: Ints = 2,
+    pool_stride: Ints | None = None,
     pool_padding: Any = "valid",
 ) -> tuple[Array, Array]:
     r"""max_pool2d(relu(conv2d(x, w) + b)) in one kernel: (N,H,W,C), (kh,kw,C/G,F), (F,) -> (N,H',W',F).

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ShapeError
+from ..errors import ArgumentError, ShapeError
+from ..integers import whole
 from ..op import composite
 from ..samples import Draw
 from ..shapes import normalize_axis, prod
@@ -114,12 +115,15 @@ def tensordot(x1: Tensor, x2: Tensor, *, axes: int | Sequence[Any] = 2) -> Tenso
 
     The axes that stay: first those of x1, then those of x2. Raises ShapeError where a pair differs in length.
     """
-    if isinstance(axes, int):
-        if not 0 <= axes <= min(x1.ndim, x2.ndim):
-            raise ShapeError(f"tensordot: axes={axes}, but x1 has {x1.ndim} and x2 {x2.ndim} axes")
-        first, second = list(range(x1.ndim - axes, x1.ndim)), list(range(axes))
-    else:
+    count = whole(axes)
+    if count is not None:
+        if not 0 <= count <= min(x1.ndim, x2.ndim):
+            raise ShapeError(f"tensordot: axes={count}, but x1 has {x1.ndim} and x2 {x2.ndim} axes")
+        first, second = list(range(x1.ndim - count, x1.ndim)), list(range(count))
+    elif isinstance(axes, (tuple, list)) and len(axes) == 2:
         first, second = (list(a) if isinstance(a, (tuple, list)) else [a] for a in axes)
+    else:
+        raise ArgumentError(f"tensordot: axes is {axes!r}; give how many axes, or the pair (axes of x1, axes of x2)")
     if len(first) != len(second):
         raise ShapeError(f"tensordot: {len(first)} axes of x1 for {len(second)} of x2; they meet in pairs")
     first = [normalize_axis("tensordot", a, x1.ndim) for a in first]

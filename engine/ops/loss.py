@@ -11,6 +11,7 @@ needed: ln σ(z) is computed as such, and both tails keep their digits.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -156,7 +157,7 @@ def squared_error(y_true: Any, y_pred: Any) -> Any:
     equations=("E15",),
     reference=averaged(lambda t, p: (t - p) ** 2),
 )
-def mse(y_true: Tensor, y_pred: Tensor, *, axis: Any = None, reduction: str = "mean") -> Tensor:
+def mse(y_true: Tensor, y_pred: Tensor, *, axis: int | Sequence[int] | None = None, reduction: str = "mean") -> Tensor:
     r"""Mean squared error, any shape. The document's E15. With `axis`, a sample's loss is the mean along it.
 
     .. math:: L = \frac{1}{n} \sum_i (y_i - \hat{y}_i)^2
@@ -179,7 +180,7 @@ def absolute_error(y_true: Any, y_pred: Any) -> Any:
     definition=r"L = \frac{1}{n} \sum_i |y_i - \hat{y}_i|",
     reference=averaged(lambda t, p: np.abs(t - p)),
 )
-def mae(y_true: Tensor, y_pred: Tensor, *, axis: Any = None, reduction: str = "mean") -> Tensor:
+def mae(y_true: Tensor, y_pred: Tensor, *, axis: int | Sequence[int] | None = None, reduction: str = "mean") -> Tensor:
     r"""Mean absolute error, any shape; its derivative at 0 is 0. With `axis`, a sample's loss is the mean along it.
 
     .. math:: L = \frac{1}{n} \sum_i |y_i - \hat{y}_i|
@@ -208,7 +209,14 @@ def huber_error(y_true: Any, y_pred: Any, *, delta: float = 1.0) -> Any:
         lambda t, p, delta=1.0: np.where(np.abs(t - p) <= delta, (t - p) ** 2 / 2, delta * np.abs(t - p) - delta**2 / 2)
     ),
 )
-def huber(y_true: Tensor, y_pred: Tensor, *, delta: float = 1.0, axis: Any = None, reduction: str = "mean") -> Tensor:
+def huber(
+    y_true: Tensor,
+    y_pred: Tensor,
+    *,
+    delta: float = 1.0,
+    axis: int | Sequence[int] | None = None,
+    reduction: str = "mean",
+) -> Tensor:
     r"""Squared for errors up to δ, straight beyond: outliers pull with a constant force. Any shape.
 
     .. math:: \ell = \begin{cases} \tfrac{1}{2} e^2 & |e| \le \delta \\
@@ -236,7 +244,9 @@ def hinge_error(y_true: Any, y_pred: Any) -> Any:
     definition=r"L = \frac{1}{n} \sum_i \max(0, 1 - y_i \hat{y}_i)",
     reference=averaged(lambda t, p: np.maximum(0, 1 - t * p)),
 )
-def hinge(y_true: Tensor, y_pred: Tensor, *, axis: Any = None, reduction: str = "mean") -> Tensor:
+def hinge(
+    y_true: Tensor, y_pred: Tensor, *, axis: int | Sequence[int] | None = None, reduction: str = "mean"
+) -> Tensor:
     r"""For labels −1 and 1: no loss once the score is on the right side by 1. Any shape.
 
     With `axis`, a sample's loss is the mean along it.
@@ -264,7 +274,9 @@ def surprise(y_true: Any, y_pred: Any) -> Any:
     errors=[MISMATCH, REDUCTION],
     reference=averaged(lambda t, p: -(t * np.log(p) + (1 - t) * np.log1p(-p))),
 )
-def binary_cross_entropy(y_true: Tensor, y_pred: Tensor, *, axis: Any = None, reduction: str = "mean") -> Tensor:
+def binary_cross_entropy(
+    y_true: Tensor, y_pred: Tensor, *, axis: int | Sequence[int] | None = None, reduction: str = "mean"
+) -> Tensor:
     r"""Cross-entropy of probabilities ŷ against y in [0, 1], any shape. The documents' E20 and E21.
 
     .. math:: L = -\frac{1}{n} \sum_i \left[y_i \ln \hat{y}_i + (1 - y_i) \ln(1 - \hat{y}_i)\right]
@@ -293,7 +305,7 @@ def surprise_of_logits(y_true: Any, logits: Any) -> Any:
     reference=averaged(lambda t, z: t * np.logaddexp(0, -z) + (1 - t) * np.logaddexp(0, z)),
 )
 def binary_cross_entropy_with_logits(
-    y_true: Tensor, logits: Tensor, *, axis: Any = None, reduction: str = "mean"
+    y_true: Tensor, logits: Tensor, *, axis: int | Sequence[int] | None = None, reduction: str = "mean"
 ) -> Tensor:
     r"""binary_cross_entropy of ŷ = σ(z), from z. Any shape.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -43,7 +44,7 @@ from .summed import sum_of, summed
     definition="y = Sum(r, x[r] != 0)",
     samples=sample_rows(Domain(-1, 1, "integer"), empty=True),
 )
-def count_nonzero(x: Tensor, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+def count_nonzero(x: Tensor, *, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """How many elements differ from 0, int64. Not differentiable."""
     return sum_of(not_equal, x, 0, axis=axis, keepdims=keepdims)
 
@@ -77,7 +78,7 @@ def _sample_norm(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
     )(_sample_norm(d)),
     why="where the sum of powers is out of range, |x| is divided by the largest |x|: none overflows, none vanishes",
 )
-def power_norm(x: Array, *, axis: Any = None, p: float = 2, keepdims: bool = False) -> Array:
+def power_norm(x: Array, *, axis: int | Sequence[int] | None = None, p: float = 2, keepdims: bool = False) -> Array:
     r"""The p-norm of finite p > 0: :math:`y = (\sum_r |x_r|^p)^{1/p}`. Use `norm`."""
     backend, axes = backend_of(x), normalize_axes("norm", axis, x.ndim)
 
@@ -136,7 +137,7 @@ def _(g, y, aux, x, *, axis, p, keepdims, needs):  # type: ignore[no-untyped-def
         (lambda f: f(np.ones(3), ord="fro"), "norm: ord must be a positive number, inf or -inf, got 'fro'"),
     ],
 )
-def norm(x: Tensor, *, axis: Any = None, ord: float = 2, keepdims: bool = False) -> Tensor:
+def norm(x: Tensor, *, axis: int | Sequence[int] | None = None, ord: float = 2, keepdims: bool = False) -> Tensor:
     r"""Vector norm over `axis`: :math:`y = (\sum_r |x_r|^p)^{1/p}` with p = `ord`.
 
     inf: the largest |x|, -inf: the smallest.
@@ -189,7 +190,7 @@ _TOO_FEW = (
     why="the mean first, then the squares around it: E[x²] − E[x]² cancels where the mean is large",
     errors=[NO_AXIS, none_left("var"), _TOO_FEW],
 )
-def var(x: Array, *, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Array:
+def var(x: Array, *, axis: int | Sequence[int] | None = None, correction: float = 0, keepdims: bool = False) -> Array:
     r"""Variance over `axis`: :math:`y = \frac{1}{n - c} \sum_r (x_r - \mu)^2`; c = `correction` (1: Bessel's).
 
     Raises ShapeError as `mean`, and ArgumentError where n - c is not positive.
@@ -230,7 +231,7 @@ def _sample_std(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
     why="the mean first, as var",
     errors=[NO_AXIS, none_left("std"), _TOO_FEW],
 )
-def std(x: Array, *, axis: Any = None, correction: float = 0, keepdims: bool = False) -> Array:
+def std(x: Array, *, axis: int | Sequence[int] | None = None, correction: float = 0, keepdims: bool = False) -> Array:
     r"""Standard deviation over `axis`: :math:`y = \sqrt{\operatorname{var}(x)}`.
 
     Its gradient is 0 where all elements are equal.

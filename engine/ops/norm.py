@@ -12,7 +12,7 @@ With x̄̂ = γ ȳ both have one derivative, where m(·) is the mean over the nu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -116,7 +116,12 @@ def _layer_norm(x: Any, gamma: Any, beta: Any, *, axis: Any, eps: float) -> Any:
     ],
 )
 def layer_norm(
-    x: Array, gamma: Array | None = None, beta: Array | None = None, *, axis: Any = -1, eps: float = 1e-3
+    x: Array,
+    gamma: Array | None = None,
+    beta: Array | None = None,
+    *,
+    axis: int | Sequence[int] = -1,
+    eps: float = 1e-3,
 ) -> Any:
     r"""Normalise each sample over its last axes, `axis` (the last, or a tuple): any shape -> the same shape.
 

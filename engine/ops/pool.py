@@ -8,12 +8,14 @@ Average pooling divides by the number of image elements under the window: paddin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..backends import Array, backend_of
 from ..errors import ShapeError
+from ..integers import Ints
 from ..op import composite, op
 from ..samples import Draw
 from ..tensor import Tensor
@@ -143,7 +145,9 @@ def _place(at: Window) -> tuple[Any, Any, Any, Any]:
         (lambda f: f(np.zeros((2, 2, 1))), r"max_pool2d: x has 3 dimensions \(2, 2, 1\), but x:\(N,H,W,C\) needs 4"),
     ],
 )
-def max_pool2d(x: Array, *, window: Any = 2, stride: Any = None, padding: Any = "valid") -> tuple[Array, Array]:
+def max_pool2d(
+    x: Array, *, window: Ints = 2, stride: Ints | None = None, padding: Any = "valid"
+) -> tuple[Array, Array]:
     r"""The largest number of each window and channel: (N,H,W,C) -> (N,H',W',C).
 
     .. math:: y_{nijc} = \max_{u,v} x_{n,\, s i + u - p,\, t j + v - q,\, c}
@@ -170,7 +174,13 @@ def _(g, y, index, x, *, needs, **params):  # type: ignore[no-untyped-def]
     samples=_sample_scatter,
 )
 def scatter_windows(
-    g: Array, index: Array, *, input_shape: Any, window: Any = 2, stride: Any = None, padding: Any = "valid"
+    g: Array,
+    index: Array,
+    *,
+    input_shape: Sequence[int],
+    window: Ints = 2,
+    stride: Ints | None = None,
+    padding: Any = "valid",
 ) -> Array:
     """Each number to the element of its window that `index` names (counted in reading order): -> input_shape (N,H,W,C).
 
@@ -194,7 +204,9 @@ def _(h, y, aux, g, index, *, needs, input_shape, **params):  # type: ignore[no-
     indices=("index",),
     samples=_sample_gather,
 )
-def gather_windows(x: Array, index: Array, *, window: Any = 2, stride: Any = None, padding: Any = "valid") -> Array:
+def gather_windows(
+    x: Array, index: Array, *, window: Ints = 2, stride: Ints | None = None, padding: Any = "valid"
+) -> Array:
     """Of each window the element that `index` names, counted in reading order: (N,H,W,C) -> (N,H',W',C)."""
     at = _resolve("gather_windows", x.shape, window, stride, padding)
     _check("gather_windows", "index", index.shape, x.shape, at)
@@ -216,7 +228,7 @@ def _(h, y, aux, x, index, *, needs, **params):  # type: ignore[no-untyped-def]
     equations=("E7",),
     samples=_sample,
 )
-def average_pool2d(x: Array, *, window: Any = 2, stride: Any = None, padding: Any = "valid") -> Array:
+def average_pool2d(x: Array, *, window: Ints = 2, stride: Ints | None = None, padding: Any = "valid") -> Array:
     r"""The mean of each window and channel: (N,H,W,C) -> (N,H',W',C).
 
     .. math:: y_{nijc} = \frac{1}{|\text{window}|} \sum_{u,v} x_{n,\, s i + u - p,\, t j + v - q,\, c}
@@ -241,7 +253,9 @@ def _(g, y, aux, x, *, needs, **params):  # type: ignore[no-untyped-def]
     samples=_sample_spread,
     reference=lambda g, *, input_shape, window, stride, padding: _spread(g, input_shape, window, stride, padding),
 )
-def spread_windows(g: Array, *, input_shape: Any, window: Any = 2, stride: Any = None, padding: Any = "valid") -> Array:
+def spread_windows(
+    g: Array, *, input_shape: Sequence[int], window: Ints = 2, stride: Ints | None = None, padding: Any = "valid"
+) -> Array:
     """Each number in equal shares over the elements of its window: (N,H',W',C) -> input_shape (N,H,W,C)."""
     at = _resolve("spread_windows", input_shape, window, stride, padding)
     _check("spread_windows", "g", g.shape, input_shape, at)

@@ -50,7 +50,11 @@ class Summed(StructuralOp):
         P = inspect.Parameter
         options = {"axis": None, "keepdims": False, **each.params}
         positional = [P(name, P.POSITIONAL_OR_KEYWORD) for name in each.inputs]
-        keywords = [P(name, P.KEYWORD_ONLY, default=value) for name, value in options.items()]
+        said = inspect.signature(after.body).parameters
+        keywords = [
+            P(name, P.KEYWORD_ONLY, default=value, annotation=said[name].annotation if name in said else P.empty)
+            for name, value in options.items()
+        ]
         body.__signature__ = inspect.Signature([*positional, *keywords])  # type: ignore[attr-defined]
         name = f"{after.name}_of({each.name})"
         n = r"\frac{1}{n} " if after is mean else ""

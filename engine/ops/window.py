@@ -15,6 +15,7 @@ from functools import lru_cache, wraps
 from typing import Any, NamedTuple
 
 from ..errors import ArgumentError, ShapeError
+from ..integers import whole
 
 Pair = tuple[int, int]
 
@@ -37,7 +38,7 @@ class Window(NamedTuple):
 
 def remembered(f: Callable[..., Window]) -> Callable[..., Window]:
     """f, which finds the windows once for the same arguments; to it, lists are tuples."""
-    known = lru_cache(maxsize=1024)(f)
+    known = lru_cache(maxsize=1024, typed=True)(f)  # 1.0 and True are equal to 1
 
     @wraps(f)
     def found(*args: Any, **named: Any) -> Window:
@@ -87,13 +88,13 @@ def _sides(op: str, padding: Any, axis: int, n: int, reach: int, stride: int) ->
     if padding == "same":
         total = max((-(-n // stride) - 1) * stride + reach - n, 0)
         return total // 2, total - total // 2
-    if isinstance(padding, int) and padding >= 0:
+    if _is_count(padding):
         return padding, padding
     if isinstance(padding, tuple) and len(padding) == 2:
         side = padding[axis]
-        if isinstance(side, int) and side >= 0:
+        if _is_count(side):
             return side, side
-        if isinstance(side, tuple) and len(side) == 2 and all(isinstance(p, int) and p >= 0 for p in side):
+        if isinstance(side, tuple) and len(side) == 2 and all(_is_count(p) for p in side):
             return side
     raise ArgumentError(
         f"{op}: padding is {padding!r}; give 'valid', 'same', a number, (height, width) or "
@@ -101,10 +102,15 @@ def _sides(op: str, padding: Any, axis: int, n: int, reach: int, stride: int) ->
     )
 
 
+def _is_count(value: Any) -> bool:
+    n = whole(value)
+    return n is not None and n >= 0
+
+
 def _pair(op: str, what: str, value: Any) -> Pair:
     """A number stands for both axes."""
     pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(pair) != 2 or not all(hasattr(k, "__index__") and k >= 1 for k in pair):
+    if len(pair) != 2 or not all(_is_count(k) and k >= 1 for k in pair):
         raise ArgumentError(
             f"{op}: {what} is {value!r}; give a whole number of 1 or more, or a pair of them (height, width)"
         )
