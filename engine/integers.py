@@ -20,6 +20,7 @@ from .errors import ArgumentError
 
 Ints = int | Sequence[int]  # a number for both axes of an image, or one for each
 WORDS = {"int": "an integer", "Sequence[int]": "a sequence of integers", "None": "None"}
+INT = {int}
 Declared = tuple[str, Any, tuple[str, ...]]  # name, default, what may be given
 
 
@@ -40,6 +41,8 @@ def checked(op: str, integers: Iterable[Declared], params: dict[str, Any]) -> di
     """The params, with Python's own integers for what stands for one; ArgumentError for what does not."""
     for name, usual, kinds in integers:
         value = params.get(name, usual)
+        if type(value) is tuple and set(map(type, value)) == INT and "Sequence[int]" in kinds:
+            continue
         if value is not usual and type(value) is not int and not (value is None and "None" in kinds):
             found = _read(value, kinds)
             if found is None:

@@ -222,7 +222,7 @@ class StructuralOp(Op):
             return self._pull_composition(inputs, needs, g, node.params, create_graph)
         y = result_of(node, create_graph)
         g = g if create_graph else Tensor(g)
-        if self.composition is not None:  # a fused op's rule calls kernels: 16 bits are storage there too
+        if self.composition is not None and is_half(node.dtype):  # a rule of kernels: 16 bits are storage there too
             g, y, *inputs = (_computing(t) for t in (g, y, *inputs))
         assert self.rule is not None
         cotangents: Any = self.rule(g, y, node.aux, *inputs, needs=needs, **node.params)

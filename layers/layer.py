@@ -100,7 +100,7 @@ class Layer(config.Configurable, family="layer"):
         """Build if that is still to do, check the shapes, and `call`. Symbolic tensors give symbolic tensors."""
         try:
             plain = len(inputs) == 1 and isinstance(inputs[0], Tensor)
-            if (not plain or options) and any(True for _ in symbolic.tensors_in((inputs, options))):
+            if (options or not plain) and symbolic.among(options if plain else (inputs, options)):
                 return self._call_symbolic(inputs, options)
             if not plain:
                 inputs = tuple(self._as_tensor(x) for x in inputs)

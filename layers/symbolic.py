@@ -120,6 +120,11 @@ def tensors_in(arguments: Any) -> Iterator[SymbolicTensor]:
             yield from tensors_in(a)
 
 
+def among(arguments: Any) -> bool:
+    """Is there a symbolic tensor among arguments?"""
+    return next(tensors_in(arguments), None) is not None
+
+
 def map_structure(f: Any, arguments: Any) -> Any:
     """f of every argument inside of nested lists, tuples and dicts; the nest stays as it is."""
     if isinstance(arguments, (list, tuple)):
