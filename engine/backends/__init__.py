@@ -104,16 +104,8 @@ def scalar(backend: Backend, value: float, dtype: Any = None) -> Array:
 
 
 def concatenate(arrays: Sequence[Array], axis: int) -> Array:
-    """Arrays of one dtype and device end to end. CuPy's own would send a table of addresses to the device."""
-    if isinstance(arrays[0], np.ndarray):
-        return np.concatenate(arrays, axis)
-    axis, side = axis % arrays[0].ndim, sum(a.shape[axis] for a in arrays)
-    shape, end = (*arrays[0].shape[:axis], side, *arrays[0].shape[axis + 1 :]), 0
-    y = backend_of(arrays[0]).xp.empty(shape, arrays[0].dtype)
-    for a in arrays:
-        start, end = end, end + a.shape[axis]
-        y[(slice(None),) * axis + (slice(start, end),)] = a
-    return y
+    """Arrays of one dtype and device end to end."""
+    return backend_of(arrays[0]).kernel("arrange", "concatenate")(arrays, axis)
 
 
 # ------------------------------------------------------------------------------------------------ which one is used

@@ -48,7 +48,7 @@ class CPU:
         return array
 
     def compile(self, formula: Formula) -> Callable[..., Array]:
-        return Elementwise(formula)
+        return Copy(formula) if _is_identity(formula) else Elementwise(formula)
 
     def compile_sum(self, formula: Formula) -> Callable[..., Array]:
         return Sum(formula)
@@ -175,6 +175,9 @@ class Elementwise:
             shape = np.broadcast_shapes(*[x.shape for x in xs if type(x) is ndarray])
         if (size := math.prod(shape)) < SMALL:
             return _as_arrays(run(*xs))
+        if not whole:
+            xs = [_kernel("copy", "unturned")(x) if type(x) is ndarray else x for x in xs]
+            whole = all(type(x) is not ndarray or (x.shape == shape and x.flags.c_contiguous) for x in xs)
         out = tuple([buffers.empty(shape, dtype) for dtype in dtypes])
         if size >= PARALLEL_FROM:
             gather_team()
@@ -218,6 +221,19 @@ class Elementwise:
         if type(y) is tuple:
             return tuple([part if part.dtype == bool_ else part.astype(dtype) for part in y])
         return y if y.dtype == bool_ else y.astype(dtype)
+
+
+class Copy(Elementwise):
+    """y = x, in memory of its own."""
+
+    def large(self, run: Callable[..., Any], xs: Sequence[Any]) -> Any:
+        return _kernel("copy", "copied")(xs[0]) if type(xs[0]) is ndarray else super().large(run, xs)
+
+
+def _is_identity(formula: Formula) -> bool:
+    """Is it one word that stands for its argument?"""
+    word = formula.outs[0]
+    return word.name in expr.ATOMS and expr.ATOMS[word.name].mpmath == "{0}" and len(formula.outs) == 1
 
 
 def _in_rows(run: Any, xs: Sequence[Any], out: Sequence[Array]) -> bool:

@@ -1,6 +1,7 @@
 """x[index], and its mirror image: putting elements back.
 
-    getitem   y = x[index]                      its vjp is add_at into zeros: read twice, added twice
+    getitem   y = x[index]                      its vjp is add_at into zeros: read twice, added twice; set_at, where
+                                                the index is made of integers and slices, which read nothing twice
     add_at    y = x, then y[index] += value     its vjp is getitem
     set_at    y = x, then y[index] = value      what t[index] = value records
 
@@ -78,6 +79,10 @@ def _is_mask(part: Any) -> bool:
 
 def _is_numbers(part: Any) -> bool:
     return hasattr(part, "dtype") and part.dtype != bool
+
+
+def _is_array(part: Any) -> bool:
+    return hasattr(part, "dtype")
 
 
 def _lower(part: Any, backend: Backend) -> Any:
@@ -212,7 +217,7 @@ def getitem(x: Array, *, index: Any) -> tuple[Array, Any]:
 
 @getitem.vjp(saves=())
 def _(g, y, aux, x, *, index, needs):  # type: ignore[no-untyped-def]
-    return add_at(zeros_for(g, x.shape), g, index=aux)
+    return (add_at if any(map(_is_array, aux)) else set_at)(zeros_for(g, x.shape), g, index=aux)
 
 
 def _room(name: str, x: Array, value: Array, plain: tuple[Any, ...]) -> Shape:
@@ -268,7 +273,7 @@ def add_at(x: Array, value: Array, *, index: Any) -> tuple[Array, Any]:
     """
     plain = placed_index(index, x.shape, backend_of(x))
     _room("add_at", x, value, plain)
-    y = backend_of(x).xp.array(x, order="C")
+    y = backend_of(x).kernel("arrange", "copied")(x)
     if any(map(_is_numbers, plain)):
         backend_of(x).scatter_add(y, plain, value)
     else:  # no element is named twice
@@ -297,7 +302,9 @@ def set_at(x: Array, value: Array, *, index: Any) -> tuple[Array, Any]:
     """
     plain = placed_index(index, x.shape, backend_of(x))
     _room("set_at", x, value, plain)
-    y = backend_of(x).xp.array(x, order="C")
+    if not any(map(_is_array, plain)):
+        return backend_of(x).kernel("arrange", "put")(x, plain, value), plain
+    y = backend_of(x).kernel("arrange", "copied")(x)
     backend_of(x).assign(y, plain, value)
     return y, plain
 

@@ -233,10 +233,7 @@ def pad(x: Array, *, pad_width: Any, constant_values: float = 0.0) -> Array:
     `pad_width` gives ((before, after), ...) for every axis, one such pair for all, or one number for all.
     Raises ShapeError for another number of pairs, or a negative width.
     """
-    widths = margins("pad", pad_width, x.ndim)
-    y = backend_of(x).xp.full([b + n + a for n, (b, a) in zip(x.shape, widths, strict=True)], constant_values, x.dtype)
-    y[_inner(x.shape, widths)] = x
-    return y
+    return backend_of(x).kernel("arrange", "pad")(x, margins("pad", pad_width, x.ndim), constant_values)
 
 
 @pad.vjp(saves=())

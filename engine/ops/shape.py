@@ -74,7 +74,7 @@ def reshape(x: Array, *, shape: Any) -> Array:
     """
     shape = sides("reshape", shape)
     try:
-        return x.reshape(shape)
+        return x.reshape(shape) if x.flags.c_contiguous else backend_of(x).kernel("arrange", "reshape")(x, shape)
     except ValueError:
         if shape.count(-1) > 1:
             raise ShapeError(f"reshape: at most one side may be -1, got {shape}") from None

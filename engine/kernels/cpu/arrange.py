@@ -1,64 +1,108 @@
-"""Elements that move along an axis, or stand several times in a row: (outer, n, inner) -> (outer, n r, inner).
+"""Elements that come to stand elsewhere: copied, turned round, repeated, joined, put into something larger.
 
-for some of the rows (o, i), in parallel:
-    r times: its `inner` numbers are copied
+Each is one or several strided copies (copy.py).
 """
 
 from __future__ import annotations
 
-import functools
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .buffers import empty
-from .jit import ENABLED, Kernel, array_at, kernel, number_at
-from .threads import launch
+from .copy import LEAST, copied, copies
+
+__all__ = ["concatenate", "copied", "pad", "put", "repeat", "reshape", "roll"]
 
 Array = np.ndarray[Any, Any]
 
-PART = 1 << 15  # numbers in a part
 
-
-@functools.cache
-def _kernel(size: int) -> Kernel:
-    """For elements of `size` bytes, whatever they mean."""
-    dtype = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}[size]
-
-    def repeat(block, part):  # type: ignore[no-untyped-def]
-        x, y, inner = array_at(block, 0, dtype), array_at(block, 2, dtype), number_at(block, 4)
-        r, rows = number_at(block, 5), number_at(block, 6)
-        for row in range(part * rows, min(x.size // inner, (part + 1) * rows)):
-            if inner == 1:
-                for q in range(row * r, (row + 1) * r):
-                    y[q] = x[row]
-            else:
-                source = x[row * inner : (row + 1) * inner]
-                for q in range(row * r, (row + 1) * r):
-                    for j in range(inner):
-                        y[q * inner + j] = source[j]
-
-    return kernel(repeat, f"repeat_{size}")
-
-
-def repeat(x: Array, counts: tuple[int, ...], axis: int) -> Array:
-    """Each element of the axis so many times: one count for all, or one each."""
-    if not ENABLED or len(counts) != 1 or x.size * counts[0] == 0 or x.itemsize > 8:
-        return np.repeat(x, np.array(counts, np.int64), axis)
-    r, inner = counts[0], math.prod(x.shape[axis + 1 :])
-    y, rows = empty((*x.shape[:axis], x.shape[axis] * r, *x.shape[axis + 1 :]), x.dtype), max(1, PART // (r * inner))
-    launch(_kernel(x.itemsize), -(-x.size // (inner * rows)), np.ascontiguousarray(x), y, inner, r, rows)
-    return y
+def reshape(x: Array, shape: tuple[int, ...]) -> Array:
+    """In C order in another shape: a view where that can be."""
+    if x.nbytes < LEAST:
+        return x.reshape(shape)
+    try:
+        return np.reshape(x, shape, copy=False)
+    except (ValueError, TypeError):  # it can't be; or NumPy 2.0, which can't say so
+        return copied(x).reshape(shape)
 
 
 def roll(x: Array, pairs: list[tuple[int, int]]) -> Array:
     """For each (axis, shift): the elements so many places on; those that fall off come in again. Always a copy."""
     if not pairs:
-        return x.copy()
+        return copied(x)
     for axis, shift in pairs:
         y, ahead = empty(x.shape, x.dtype), (slice(None),) * axis
         k = shift % max(1, x.shape[axis])
-        y[*ahead, k:], y[*ahead, :k] = x[*ahead, : x.shape[axis] - k], x[*ahead, x.shape[axis] - k :]
+        behind = x.shape[axis] - k
+        copies([(y[*ahead, k:], x[*ahead, :behind]), (y[*ahead, :k], x[*ahead, behind:])])
         x = y
     return x
+
+
+def repeat(x: Array, counts: tuple[int, ...], axis: int) -> Array:
+    """Each element of the axis so many times: one count for all, or one each."""
+    if len(counts) != 1 or x.nbytes * counts[0] < LEAST:
+        return np.repeat(x, np.array(counts, np.int64), axis)
+    ahead, n, behind, r = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :], counts[0]
+    y = empty((*ahead, n, r, *behind), x.dtype)
+    copies([(y, np.expand_dims(x, axis + 1))])  # (..,n,1,..) -> (..,n,r,..)
+    return y.reshape((*ahead, n * r, *behind))
+
+
+def concatenate(xs: Sequence[Array], axis: int) -> Array:
+    """Arrays of one dtype end to end."""
+    axis = axis % xs[0].ndim
+    n, ahead = sum([x.shape[axis] for x in xs]), (slice(None),) * axis
+    y, pairs, end = empty((*xs[0].shape[:axis], n, *xs[0].shape[axis + 1 :]), xs[0].dtype), [], 0
+    if y.nbytes < LEAST * (1 + len(xs) // 8):  # many small ones are NumPy's, too
+        return np.concatenate(xs, axis, out=y)
+    for x in xs:
+        start, end = end, end + x.shape[axis]
+        pairs.append((y[*ahead, start:end], x))
+    copies(pairs)
+    return y
+
+
+def pad(x: Array, widths: tuple[tuple[int, int], ...], value: float) -> Array:
+    """x within a margin, ((before, after), ...) wide, of one value."""
+    shape = tuple([before + n + after for n, (before, after) in zip(x.shape, widths, strict=True)])
+    box = tuple([slice(before, before + n) for n, (before, _) in zip(x.shape, widths, strict=True)])
+    return put(np.broadcast_to(np.full((), value, x.dtype), shape), box, x)
+
+
+def put(x: Array, index: tuple[Any, ...], value: Array) -> Array:
+    """A copy of x, and then y[index] = value, for an index without arrays."""
+    index = index if ... in index else (*index, ...)
+    y = empty(x.shape, x.dtype)
+    box, part = None if y.nbytes < LEAST else _box(index, x.shape), y[index]
+    if box is None:
+        copies([(y, x)])
+        copies([(part, value)])
+    else:
+        copies([*((y[slab], x[slab]) for slab in _around(box, x.shape)), (part, value)])
+    return y
+
+
+def _box(index: tuple[Any, ...], shape: tuple[int, ...]) -> list[tuple[int, int]] | None:
+    """From where to where an index reaches along each axis; None if not to all that lies between."""
+    index = tuple([p for p in index if p is not None])
+    here, box = index.index(...), []
+    rest = [slice(None)] * (len(shape) - len(index) + 1)
+    for p, n in zip((*index[:here], *rest, *index[here + 1 :]), shape, strict=True):
+        reached = range(n)[p] if isinstance(p, slice) else range(p % n, p % n + 1)
+        if abs(reached.step) != 1 and len(reached) > 1:
+            return None
+        box.append((min(reached[0], reached[-1]), max(reached[0], reached[-1]) + 1) if reached else (0, 0))
+    return box
+
+
+def _around(box: list[tuple[int, int]], shape: tuple[int, ...]) -> list[tuple[slice, ...]]:
+    """What lies around a box, cut into slabs: before and behind it along the first axis, then along the next ..."""
+    slabs: list[tuple[slice, ...]] = []
+    inside: tuple[slice, ...] = ()
+    for (start, stop), n in zip(box, shape, strict=True):
+        slabs += [(*inside, slice(0, start)), (*inside, slice(stop, n))]
+        inside = (*inside, slice(start, stop))
+    return [slab for slab in slabs if slab[-1].start < slab[-1].stop]

@@ -87,11 +87,15 @@ def merged(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> list[tuple
     the first: (length, each operand's step).
     """
     axes: list[tuple[int, tuple[int, ...]]] = []
-    for length, *steps in reversed(list(zip(shape, *strides, strict=True))):
+    for k in range(len(shape) - 1, -1, -1):
+        length = shape[k]
         if length == 1:
             continue
-        if axes and all(s == axes[-1][0] * inner for s, inner in zip(steps, axes[-1][1], strict=True)):
-            axes[-1] = axes[-1][0] * length, axes[-1][1]
-        else:
-            axes.append((length, tuple(steps)))
+        steps = tuple([s[k] for s in strides])
+        if axes:
+            joined, inner = axes[-1]
+            if steps == tuple([joined * s for s in inner]):
+                axes[-1] = joined * length, inner
+                continue
+        axes.append((length, steps))
     return axes
