@@ -160,7 +160,8 @@ class PretrainedModel(Model):
         """The model in a folder, a package (`PACKAGED`), or on the hub.
 
         changes: entries of the config, such as num_labels=2. Weights of a head that the file does not have begin anew;
-        the logger "chainrule" names them, and what of the file was not used.
+        the logger "chainrule" names them, and what of the file was not used. As with Hugging Face it comes in eval
+        mode, without dropout; `fit` trains all the same, a loop of your own begins with `model.train()`.
 
         Raises:
             CheckpointError: no such model; missing, unreadable or damaged files; another kind of model; weights that
@@ -179,6 +180,7 @@ class PretrainedModel(Model):
             raise CheckpointError(
                 f"cannot load {folder}: no model can be built of its config.json ({error}): load another copy"
             ) from error
+        model.eval()
         return model
 
     def load_pretrained(self, folder: Path) -> None:

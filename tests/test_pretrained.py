@@ -533,3 +533,14 @@ def test_dropout_is_drawn_in_training_only():
     assert (a != b).any()
     model.eval()
     np.testing.assert_array_equal(model(ids).logits.numpy(), model(ids).logits.numpy())
+
+
+def test_what_was_trained_by_others_comes_without_dropout(tmp_path):
+    """Equal texts have equal vectors at once; a loop of one's own says model.train()."""
+    fresh = GPT2LMHeadModel(TINY_GPT, seed=4)
+    fresh.build()
+    fresh.save_pretrained(tmp_path)
+    model, ids = GPT2LMHeadModel.from_pretrained(tmp_path), ids_of()
+    np.testing.assert_array_equal(model(ids).logits.numpy(), model(ids).logits.numpy())
+    model.train()
+    assert (model(ids).logits.numpy() != model(ids).logits.numpy()).any()
