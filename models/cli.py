@@ -52,10 +52,10 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Texts: go on from the checkpoint.")] = False,
 ) -> None:
     """Train a network on digits, reviews, phrases or plays; writes checkpoint, history, result and pictures."""
-    with one_line_errors():
+    folder = out or Path("runs") / network.value
+    with one_line_errors(interrupted=f"interrupted; {what_stays(network, folder)}"):
         from engine.errors import ArgumentError
 
-        folder = out or Path("runs") / network.value
         asked = {"device": device, "seed": seed, "data": data, "out": folder, "batch_size": batch_size}
         if network.value.startswith("mnist"):
             from models import recipes
@@ -78,7 +78,7 @@ def train(
 @app.command()
 def generate(
     model: Annotated[str, typer.Option(help="Folder of a language model.")] = "runs/shakespeare-gpt",
-    prompt: Annotated[str, typer.Option(help="The text to go on from.")] = "\n",
+    prompt: Annotated[str, typer.Option(help="The text to go on from.", show_default="a new line")] = "\n",
     length: Annotated[int, typer.Option(min=1, help="Characters, or tokens, to add.")] = 500,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest each time.")] = 0.8,
     top_k: Annotated[int | None, typer.Option(min=1, help="Draw from the k likeliest only.")] = None,
@@ -146,8 +146,17 @@ def info() -> None:
             print(f"{'data':10} {error}")
 
 
+def what_stays(network: Network, folder: Path) -> str:
+    """What an interrupted training leaves, and how it goes on."""
+    if network.value.startswith("mnist"):
+        return f"{folder / 'model.safetensors'} is of the last complete epoch, if there was one"
+    plays = network is Network.shakespeare_gpt
+    kept, last = ("checkpoint", "printed step") if plays else ("model", "complete epoch")
+    return f"{folder / kept}.safetensors is of the last {last}, if there was one; --resume goes on from there"
+
+
 @contextmanager
-def one_line_errors() -> Iterator[None]:
+def one_line_errors(interrupted: str = "interrupted") -> Iterator[None]:
     """What goes wrong on purpose ends in one line and exit code 2; an interruption in 130."""
     from engine.errors import ChainRuleError
 
@@ -161,6 +170,5 @@ def one_line_errors() -> Iterator[None]:
         print(f"chainrule: {where}{error.strerror or error}; choose another folder with --out", file=sys.stderr)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        said = "interrupted; model.safetensors in --out is of the last complete epoch, if there was one"
-        print(f"chainrule: {said}", file=sys.stderr)
+        print(f"chainrule: {interrupted}", file=sys.stderr)
         raise typer.Exit(130) from None

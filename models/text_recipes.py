@@ -5,7 +5,7 @@
 | imdb-lstm | reviews, their last 400 words | listing L3: two LSTMs | `fit`'s |
 | imdb-rnn | their last 200 words | one SimpleRNN | `fit`'s |
 | imdb-transformer | reviews, their first 400 words | one transformer block | `fit`'s |
-| sst2-bert | phrases in subwords | MiniLM, pretrained; listing L4 | `fit`'s |
+| sst2-bert, mr-bert | phrases in subwords | MiniLM, pretrained; listing L4 | `fit`'s |
 | shakespeare-gpt | 64 characters of plays | GPT-2, small, from nothing | written out below |
 
 Batches hold texts of like length, so little is computed on padding.

@@ -133,7 +133,12 @@ def test_an_interruption_is_one_line(monkeypatch):
 
     monkeypatch.setattr(recipes, "train", interrupted)
     done = run("train", "mnist-mlp")
-    assert done.exit_code == 130 and "interrupted" in done.output
+    assert done.exit_code == 130 and "mnist-mlp/model.safetensors is of the last complete epoch" in done.output
+    monkeypatch.setattr(text_recipes, "train", interrupted)
+    for network, words in (("imdb-rnn", "model.safetensors is of the last complete epoch"),
+                           ("shakespeare-gpt", "checkpoint.safetensors is of the last printed step")):  # fmt: skip
+        done = run("train", network)
+        assert done.exit_code == 130 and words in done.output and "--resume goes on from there" in done.output
 
 
 def test_info_names_versions_and_places():
