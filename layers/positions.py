@@ -83,7 +83,7 @@ class PositionEmbedding(Layer):
         if start + T > self.sequence_length:
             raise ShapeError(
                 f"{self.title}: the sequence ends at position {start + T}, but there are {self.sequence_length}; cut "
-                "the text (a tokenizer's truncation does), or make a layer of more positions"
+                f"the text, tokenizer(texts, max_length={self.sequence_length}), or make a layer of more positions"
             )
         return self.embeddings[start : start + T]  # (T,D)
 

@@ -93,7 +93,9 @@ class Monitor(Callback):
     def value(self, logs: Logs | None) -> float:
         """The watched number of this epoch. ArgumentError names those there are."""
         if self.monitor not in (logs or {}):
-            hint = "; give fit validation_data= or validation_split=" if self.monitor.startswith("val_") else ""
+            validated = any(name.startswith("val_") for name in logs or {})
+            unmeasured = self.monitor.startswith("val_") and not validated
+            hint = "; give fit validation_data= or validation_split=" if unmeasured else ": watch one of these"
             raise ArgumentError(
                 f"{type(self).__name__}: monitor='{self.monitor}' is not among the logs ({', '.join(logs or {})}){hint}"
             )

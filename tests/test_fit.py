@@ -423,6 +423,8 @@ def test_a_used_early_stopping_starts_afresh():
 def test_a_monitor_that_is_not_there_is_named():
     with pytest.raises(ArgumentError, match=r"monitor='val_loss' is not among the logs \(loss, accuracy\); give fit"):
         run(EarlyStopping())
+    with pytest.raises(ArgumentError, match=r"monitor='val_los' is not among .*val_loss.*: watch one"):
+        classifier().fit(X, LABELS, validation_split=0.2, verbose=0, callbacks=[EarlyStopping("val_los")])
     with pytest.raises(ArgumentError, match='mode=\'least\' must be "auto"'):
         EarlyStopping(mode="least")
 

@@ -89,7 +89,7 @@ def load_checkpoint(path: Path, arrays: Iterable[str] = (), state: Iterable[str]
     if STATE not in metadata or not vouched:
         raise CheckpointError(
             f"cannot load {os.fspath(path)} as a checkpoint: it holds arrays but no state of a run: "
-            "load it as weights, or choose a file written by save_checkpoint"
+            "load it as weights (model.load_weights), or choose a file that a model's save wrote"
         )
     entries = json.loads(metadata[STATE])
     _need(path, "array", arrays, found)
