@@ -152,4 +152,4 @@ def _check(ids: Array, mask: Any, count: int, temperature: float, top_k: int | N
     if top_k is not None and (not hasattr(top_k, "__index__") or top_k < 1):
         raise ArgumentError(f"generate: top_k is a count of tokens, at least 1, got {top_k!r}")
     if top_p is not None and not 0 < top_p <= 1:
-        raise ArgumentError(f"generate: top_p is a probability above 0, got {top_p}")
+        raise ArgumentError(f"generate: top_p is a probability, above 0 and at most 1, got {top_p}")

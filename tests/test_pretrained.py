@@ -513,7 +513,7 @@ def test_the_choice_of_tokens():
         ({"temperature": 0.0}, "temperature is above 0, got 0.0; do_sample=False takes the likeliest"),
         ({"top_k": 0}, "top_k is a count of tokens, at least 1, got 0"),
         ({"top_k": 2.5}, "top_k is a count of tokens, at least 1, got 2.5"),
-        ({"top_p": 1.5}, "top_p is a probability above 0"),
+        ({"top_p": 1.5}, "top_p is a probability, above 0 and at most 1, got 1.5"),
         ({"max_new_tokens": -1}, "max_new_tokens is a count"),
         ({"max_new_tokens": 2.5}, "max_new_tokens is a count, got 2.5"),
         ({"attention_mask": [[1, 1, 0]]}, "padding stands on the left"),
