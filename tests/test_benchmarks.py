@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from benchmarks import compare, harness, kernels, machine, memory, reasons, run
 from benchmarks.cases import CASES
 from benchmarks.contenders import CONTENDERS, ours, plain_numpy
 from benchmarks.harness import Turns, Worker, statistics
-from benchmarks.worker import digest
+from benchmarks.worker import TIMING, Timed, digest
 from models import cli
 
 
@@ -92,6 +93,20 @@ def test_waiting_for_an_idle_machine_ends(monkeypatch):
 def test_statistics_are_the_median_and_the_tenths():
     s = statistics([float(i) for i in range(11)])
     assert (s["median"], s["p10"], s["p90"], s["timings"]) == (5.0, 1.0, 9.0, 11)
+
+
+@pytest.mark.parametrize(("seconds", "repeats"), [(4 * TIMING, 1), (TIMING / 10, 10)])
+def test_one_timing_is_of_one_call_or_of_as_many_as_fill_it(monkeypatch, seconds, repeats):
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+
+    def call():
+        clock[0] += seconds
+
+    timed = Timed(call)
+    timed.calibrate()
+    assert timed.repeats == repeats
+    assert timed.times(3) == pytest.approx([seconds] * 3)
 
 
 def test_an_interpreter_serves_every_form_of_its_contender():
