@@ -300,6 +300,7 @@ def test_the_number_of_threads_changes_no_bit():
             np.testing.assert_array_equal(a.view(np.uint8), b.view(np.uint8), strict=True)
 
 
+@pytest.mark.skipif(not ENABLED, reason="NumPy multiplies in float32, and overflows on the way")
 def test_gradients_of_products_overflow_no_earlier_than_the_products():
     for x in ([1e20, 1e20, 1e-20, 1e-20], [1e20, 1e20, 1e-30, 1e-30, 1e-10]):
         for op in ("prod", "cumulative_prod"):

@@ -30,6 +30,10 @@ def out_shape(x: tuple[int, ...], w: tuple[int, ...], stride: Pair, padding: Pad
     return x[0], *sides, w[3]
 
 
+silently = np.errstate(over="ignore", invalid="ignore")  # as in the kernels
+
+
+@silently
 def reference(
     x: Array, w: Array, bias: Array | None, stride: Pair, padding: Padding, dilation: Pair, groups: int, relu: bool
 ) -> Array:
@@ -50,6 +54,7 @@ def reference(
     return np.maximum(y, 0) if relu else y
 
 
+@silently
 def reference_input_gradient(
     g: Array, w: Array, x_shape: tuple[int, ...], stride: Pair, padding: Padding, dilation: Pair, groups: int
 ) -> Array:
@@ -68,6 +73,7 @@ def reference_input_gradient(
     return np.ascontiguousarray(dx[:, top : top + H, left : left + W])
 
 
+@silently
 def reference_weight_gradient(
     x: Array, g: Array, w_shape: tuple[int, ...], stride: Pair, padding: Padding, dilation: Pair, groups: int
 ) -> Array:

@@ -85,6 +85,7 @@ def matmul(
     return out
 
 
+@np.errstate(over="ignore", invalid="ignore")  # as in the kernels, silently
 def _plain(a: Array, b: Array, bias: Array | None, relu: bool, out: Array) -> Array:
     """The same in NumPy: where there is nothing to compile for."""
     np.matmul(a, b, out=out)
