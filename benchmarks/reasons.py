@@ -10,8 +10,9 @@ CACHES = (
 )
 MEMORY = "bound by memory"
 NUMPY = "runs in NumPy, on one core"
+COPIED = "one copy, shared by the cores: bound by the caches, and by the Python of the call"
+LAID_OUT = "a gradient has memory of its own, in C order: it is copied, where PyTorch keeps a view of the cotangent"
 MANY = "made of several ops, each of which reads and writes all numbers; PyTorch has one kernel"
-COPY = "the cotangent is written out, where PyTorch hands on a view of it"
 STAYS = "a recorded call, the walk back and a fresh gradient: Python, where nothing is computed"
 PASS = "one pass on both cores, by way of a scratch in the first cache; then the Python of the call"
 KERNEL = "a kernel of our own on both cores: the Python of the call, and the second core's start, are what is slower"
@@ -23,12 +24,12 @@ BY_SIZE = {"1e2": CALL, "1e4": CALL, "1e6": CACHES, "1e7": MEMORY}
 REASONS: dict[str, str] = {
     # shapes
     "positive": "PyTorch gives the same tensor back, here it is a copy: a result never shares memory unless it says so",
-    "diagonal": "PyTorch gives a view, here the numbers are gathered",
-    "trace": "the diagonal is gathered, then summed: two calls",
+    "diagonal backward": "zeros, then the cotangent at every step of a row and one number: two copies",
+    "trace": "a view of the diagonal, then its sum: the Python of two ops",
     **dict.fromkeys(
         (
             "split", "unstack", "expand_dims", "squeeze", "reshape", "moveaxis", "swapaxes", "permute_dims",
-            "matrix_transpose", "broadcast_to", "broadcast_arrays", "getitem forward",
+            "matrix_transpose", "broadcast_to", "broadcast_arrays", "getitem forward", "diagonal", "flip",
         ),
         VIEW,
     ),
@@ -37,15 +38,20 @@ REASONS: dict[str, str] = {
         STAYS,
     ),
     **dict.fromkeys(
-        (f"{op} backward" for op in ("permute_dims", "moveaxis", "swapaxes", "matrix_transpose")),
-        "the gradient is written out in its own order, where PyTorch keeps a transposed view",
+        (
+            f"{op} backward"
+            for op in ("permute_dims", "moveaxis", "swapaxes", "matrix_transpose", "concat", "stack", "flip", "pad")
+        ),
+        LAID_OUT,
     ),
-    **dict.fromkeys((f"{op} backward" for op in ("concat", "stack")), COPY),
-    **dict.fromkeys((f"{op} backward" for op in ("split", "unstack")), "zeros, and the part's cotangent added to them"),
-    "getitem backward": "zeros, and the slice's cotangent added to them",
+    **dict.fromkeys(
+        (f"{op} backward" for op in ("getitem", "split", "unstack")),
+        "the part's cotangent and the zeros around it are written in one copy, which is the size of the whole",
+    ),
+    **dict.fromkeys(("concat", "stack", "tile", "pad", "set_at", "roll"), COPIED),
     **dict.fromkeys(
         (
-            "concat", "stack", "tile", "flip", "pad", "astype", "set_at",
+            "astype",
             "one_hot", "nonzero", "searchsorted", "unique_values", "argsort",
             "sort",
         ),
@@ -53,7 +59,6 @@ REASONS: dict[str, str] = {
     ),
     "cumulative_sum backward": "flipped, summed and flipped: three passes",
     "diff": "two strided slices, which are no rows of one matrix, subtracted on one core",
-    "roll": "two slices copied by NumPy, on one core",
     "topk": "each number is compared with the smallest that is kept, one after the other",
     **dict.fromkeys(
         ("scatter_add", "index_add"), "equal indices add up in a fixed order, in 64 bits or block by block"
@@ -71,7 +76,7 @@ REASONS: dict[str, str] = {
     "prod": "in 64 bits: nothing overflows on the way",
     "prod backward": "what lies before each number times what lies behind it: two passes, as a division would meet 0",
     **dict.fromkeys(("sum", "mean", "max", "min"), KERNEL),
-    "sum backward": "the cotangent is repeated into a fresh gradient, where PyTorch keeps a view of one number",
+    **dict.fromkeys(("sum backward", "mean backward"), LAID_OUT),
     # products
     "outer": CACHES,
     "outer backward": "two products of the whole cotangent, each then summed",

@@ -221,3 +221,19 @@ def test_an_op_and_its_gradient_of_much_are_those_of_little(monkeypatch, f):
     for a, b in zip(*found, strict=True):
         np.testing.assert_array_equal(a, b, strict=True)
         assert b.any()
+
+
+@pytest.mark.parametrize("offset", [0, 1, -2, 3, 9, -9])
+def test_a_diagonal_is_a_view_and_its_gradient_stands_on_it(offset):
+    x = engine.tensor(np.random.default_rng(0).normal(size=(2, 5, 4)), requires_grad=True)
+    y = ops.diagonal(x, offset=offset)
+    np.testing.assert_array_equal(y.numpy(), np.diagonal(x.numpy(), offset, 1, 2), strict=True)
+    g = np.random.default_rng(1).normal(size=y.shape)
+    y.backward(engine.tensor(g))
+    want = np.zeros((2, 5, 4))
+    np.einsum("bii->bi", want[:, max(-offset, 0) :, max(offset, 0) :][:, : y.shape[1], : y.shape[1]])[...] = g
+    np.testing.assert_array_equal(x.grad.numpy(), want)
+    assert not y.size or np.shares_memory(y.numpy(), x.numpy())
+    with engine.no_grad():
+        ops.diagonal(x)[0, 1] = 7.0
+    assert x.numpy()[0, 1, 1] == 7.0

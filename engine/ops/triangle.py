@@ -11,8 +11,9 @@ from ..op import composite, op
 from ..samples import Draw
 from ..shapes import Shape
 from ..tensor import Tensor
-from .index import getitem
+from .index import set_at, zeros_for
 from .reduce import sum as sum_
+from .shape import reshape
 
 
 def _sample(name: str) -> Any:
@@ -72,22 +73,31 @@ def _(g, y, aux, x, *, k, needs):  # type: ignore[no-untyped-def]
     return triu(g, k=k)
 
 
-@composite(
+@op(
     "diagonal",
     shapes="x:(*B,N,M) -> y:(*B,D')",
     definition="y[i] = x[i + max(-offset, 0), i + max(offset, 0)]",
+    dtype="any",
+    view=True,
     samples=_sample("offset"),
     errors=[_VECTOR],
 )
-def diagonal(x: Tensor, *, offset: int = 0) -> Tensor:
-    """The diagonal `offset` places right of the main one, of every matrix: (N,M) -> (D,). A copy.
+def diagonal(x: Array, *, offset: int = 0) -> Array:
+    """The diagonal `offset` places right of the main one, of every matrix: (N,M) -> (D,). A view.
 
     Raises ShapeError for a vector.
     """
-    diagonal.signature.check("diagonal", [x.shape])  # type: ignore[union-attr]
-    rows, columns = max(-offset, 0), max(offset, 0)
-    i = np.arange(max(min(x.shape[-2] - rows, x.shape[-1] - columns), 0))
-    return getitem(x, index=(..., i + rows, i + columns))
+    return backend_of(x).kernel("arrange", "diagonal")(x, _within(offset, x.shape))
+
+
+@diagonal.vjp(saves=())
+def _(g, y, aux, x, *, offset, needs):  # type: ignore[no-untyped-def]
+    # row by row, the next number of a diagonal stands M + 1 places on
+    (N, M), k = x.shape[-2:], _within(offset, x.shape)
+    start, step = max(-k, 0) * M + max(k, 0), M + 1
+    places = (..., slice(start, start + step * g.shape[-1], step))
+    x_bar = set_at(zeros_for(g, (*x.shape[:-2], N * M)), g, index=places)  # (*B,D) -> (*B,NM)
+    return reshape(x_bar, shape=x.shape)
 
 
 @composite(

@@ -13,7 +13,7 @@ import numpy as np
 from .buffers import empty
 from .copy import LEAST, copied, copies
 
-__all__ = ["concatenate", "copied", "pad", "put", "repeat", "reshape", "roll"]
+__all__ = ["concatenate", "copied", "diagonal", "pad", "put", "repeat", "reshape", "roll"]
 
 Array = np.ndarray[Any, Any]
 
@@ -26,6 +26,13 @@ def reshape(x: Array, shape: tuple[int, ...]) -> Array:
         return np.reshape(x, shape, copy=False)
     except (ValueError, TypeError):  # it can't be; or NumPy 2.0, which can't say so
         return copied(x).reshape(shape)
+
+
+def diagonal(x: Array, k: int) -> Array:
+    """The k-th diagonal of each matrix, as a view: (..,N,M) -> (..,D)"""
+    y = np.diagonal(x, k, -2, -1)
+    y.flags.writeable = x.flags.writeable  # NumPy lends its diagonals for reading only
+    return y
 
 
 def roll(x: Array, pairs: list[tuple[int, int]]) -> Array:

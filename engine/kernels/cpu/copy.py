@@ -19,7 +19,7 @@ from .buffers import empty
 
 Array = np.ndarray[Any, Any]
 
-LEAST = 1 << 19  # bytes, from which on cores share a copy
+LEAST = 1 << 20  # bytes, from which on cores share a copy
 TURNED = 8  # times as long NumPy takes where the order is another
 LEAST_OF_ONE = 1 << 15  # bytes of one of several copies
 

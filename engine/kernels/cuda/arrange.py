@@ -20,6 +20,11 @@ def reshape(x: Array, shape: tuple[int, ...]) -> Array:
     return x.reshape(shape)
 
 
+def diagonal(x: Array, k: int) -> Array:
+    """The k-th diagonal of each matrix, as a view: (..,N,M) -> (..,D)"""
+    return x.diagonal(k, -2, -1)
+
+
 def repeat(x: Array, counts: tuple[int, ...], axis: int) -> Array:
     """Each element of the axis so many times: one count for all, or one each."""
     return xp().repeat(x, counts[0] if len(counts) == 1 else list(counts), axis)
