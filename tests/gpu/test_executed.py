@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from engine import kernels
 from engine.kernels.cuda import launch
 from tests.gpu import shim
 from tests.gpu.executed import CASES, DTYPES
@@ -15,6 +19,8 @@ from tests.gpu.shim.driver import Driver
 
 pytestmark = pytest.mark.skipif(shim.unavailable() is not None, reason=str(shim.unavailable()))
 DRIVERS: dict[int, Driver] = {}
+CUDA_KERNELS, CPU_KERNELS = (Path(kernels.__file__).parent / device for device in ("cuda", "cpu"))
+WITHIN = "embedding.add_rows", "recurrent.forward", "recurrent.backward"  # embedding_gradient's; a case for each cell
 USERS = {"bias": {"bias", "matmul"}}  # whose cases run a module's kernels, where these are not all its own
 
 
@@ -27,6 +33,21 @@ def driver(schedule: int) -> Driver:
 def test_kernels_equal_the_plain_forms(case: Any, schedule: int) -> None:
     with launch.using(driver(schedule)):
         case.check(np.random.default_rng(schedule), DTYPES if schedule == 0 else (np.float32,))
+
+
+def test_every_function_that_both_devices_have_has_a_case() -> None:
+    """A wrapper that launches no kernel of ours, too: its contract is the CPU's."""
+    cases = {(case.module, case.name) for case in CASES} | {tuple(name.split(".")) for name in WITHIN}
+    for path in CPU_KERNELS.glob("*.py"):
+        if (CUDA_KERNELS / path.name).exists():
+            ours, theirs = (functions(f"engine.kernels.{device}.{path.stem}") for device in ("cuda", "cpu"))
+            missing = {(path.stem, name) for name in ours & theirs} - cases
+            assert not missing, f"add a case to tests/gpu/executed for {missing}"
+
+
+def functions(module: str) -> set[str]:
+    found = vars(importlib.import_module(module)).items()
+    return {n for n, f in found if inspect.isfunction(f) and f.__module__ == module and not n.startswith("_")}
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=str)
