@@ -24,10 +24,11 @@ import numpy as np
 
 from . import changes, replay
 from .backends import Array, backend_of, is_owned
+from .backends.protocol import SMALL
 from .blocks import Setting
 from .errors import GradientError, ShapeError
 from .shapes import Shape, broadcast_axes
-from .summation import total
+from .summation import added, total
 
 if TYPE_CHECKING:
     from .op import Op
@@ -88,9 +89,11 @@ def check_finite_step(op: str, phase: str, array: Any) -> None:
     """Raise GradientError when an array made under detect_anomaly holds a NaN."""
     backend = backend_of(array)
     backend.synchronize()
-    if array.dtype.kind == "f" and bool((array != array).any()):
+    with backend.active():
+        found = int((array != array).sum()) if array.dtype.kind == "f" else 0
+    if found:
         raise GradientError(
-            f"{op}: its {phase} made {int((array != array).sum())} NaN in a result of shape {array.shape}; "
+            f"{op}: its {phase} made {found} NaN in a result of shape {array.shape}; "
             "look at its inputs (a log or sqrt of a negative number, 0/0, inf - inf, or a NaN that came in)"
         )
 
@@ -235,12 +238,13 @@ def _walk(
                     continue
             if changes.last > node.time or node.parents is _FREED:
                 node.check()
-            if type(g) is np.ndarray or create_graph or isinstance(g, np.generic):
+            values = g.data if create_graph else g
+            if type(values) is np.ndarray or isinstance(values, np.generic):
                 cotangents = node.op.pull(node, g, create_graph)
                 if node.metas is not None:
                     cotangents = _fitted(node, cotangents)
             else:  # a graph may lie on several devices
-                with backend_of(g).active():
+                with backend_of(values).active():
                     cotangents = _fitted(node, node.op.pull(node, g, create_graph))
             if now & ANOMALY:
                 _check_finite_step(node, cotangents, create_graph)
@@ -273,7 +277,9 @@ def _check_finite_step(node: Node, cotangents: Sequence[Any], create_graph: bool
 
 def _plus(a: Any, b: Any) -> Any:
     """a + b. Of two arrays without axes NumPy makes a scalar; a cotangent stays an array."""
-    if type(a) is not np.ndarray and is_owned(a):
+    if type(a) is np.ndarray:
+        return added(a, b) if a.size >= SMALL else np.asarray(a + b)
+    if is_owned(a):
         with backend_of(a).active():
             return a + b
     total = a + b
@@ -418,7 +424,8 @@ def backward(y: Tensor, gradient: Any = None, *, retain_graph: bool | None = Non
         if leaf.grad is not None:
             g = leaf.grad + g if create_graph else made(_plus(leaf.grad.data, g.data))
         elif (owner := id(_owner(g.data))) in owners:
-            g = made(g.data.copy()) if type(g.data) is np.ndarray and not create_graph else g.clone()
+            small = type(g.data) is np.ndarray and g.data.size < SMALL
+            g = made(g.data.copy()) if small and not create_graph else g.clone()
         else:
             owners.add(owner)
         leaf.grad = g

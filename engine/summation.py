@@ -6,9 +6,12 @@ NumPy adds an array's last axis pairwise, but any other axis row after row: of 4
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
-from .backends import backend_of
+from .backends import backend_of, get_backend
+from .formula import Formula
 
 
 def total(x: Any, axes: tuple[int, ...], keepdims: bool = False) -> Any:
@@ -17,3 +20,13 @@ def total(x: Any, axes: tuple[int, ...], keepdims: bool = False) -> Any:
     x: array of any shape. axes: non-negative, distinct. The order of the sum depends on the shape alone.
     """
     return backend_of(x).kernel("reduce", "total")(x, axes, keepdims)
+
+
+def added(a: Any, b: Any) -> Any:
+    """a + b of large arrays on the CPU: several cores share it, and its memory has served before."""
+    return _adding()(a, b)
+
+
+@cache
+def _adding() -> Callable[..., Any]:
+    return get_backend("cpu").compile(Formula.trace(lambda a, b: a + b))

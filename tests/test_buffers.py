@@ -10,6 +10,7 @@ import threading
 import numpy as np
 import pytest
 
+import engine
 from engine.kernels.cpu import buffers
 from engine.kernels.cpu.buffers import LEAST, cached_bytes, empty, empty_cache
 
@@ -56,6 +57,17 @@ def test_what_is_made_of_a_loan_is_no_loan():
     made = loan[:], loan + np.uint8(1), loan.view(np.uint8)
     del made
     assert cached_bytes() == 0 and not np.shares_memory(empty(BIG, np.float32), x)
+
+
+def test_sums_and_copies_of_large_gradients_are_lent():
+    a, b = (engine.tensor(np.ones((200, 200), np.float32), requires_grad=True) for _ in range(2))
+    g = np.random.default_rng(0).standard_normal((200, 200)).astype(np.float32)
+    (a + b).backward(g)  # one cotangent for both
+    assert not np.shares_memory(a.grad.data, b.grad.data)
+    assert type(b.grad.data.base) is buffers.Loan
+    (a + a * 2.0).backward(g)  # two cotangents for one, and a gradient that is there
+    assert type(a.grad.data.base) is buffers.Loan
+    np.testing.assert_array_equal(a.grad.numpy(), g + (g + g * 2))
 
 
 def test_arrays_in_use_never_share_memory():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from contextlib import nullcontext
 from copy import deepcopy
 from types import SimpleNamespace
 
@@ -14,9 +15,10 @@ import engine
 import layers
 import models
 import optim
-from engine import backends, ops
+from engine import OPS, backends, ops
 from engine.backends import detect, get_backend
 from engine.backends.protocol import Backend
+from engine.samples import Draw
 from tests.gpu import strict
 from tests.gpu.strict import Strict, crossings
 from tests.test_backends import MEMBERS
@@ -420,6 +422,45 @@ def test_what_meets_from_two_devices_is_named():
     for meet in (lambda: x * y, lambda: x @ y, lambda: ops.concat([x, y])):
         with pytest.raises(engine.DeviceError, match=r"tensors on 'strict:[01]' and 'strict:[01]' meet; .*\.to\("):
             meet()
+
+
+def sample(op):
+    """Arrays for a call of the op, and its params."""
+    if op.note.samples:
+        return op.note.samples(Draw.seeded(1))
+    draw = np.arange(6).reshape(2, 3) if op.result == "integer" else abs(drawn(2, 3)) + 1
+    return [draw] * len(op.inputs), {}
+
+
+def placed(x):
+    """On the second device, and wanting a gradient if that can be."""
+    if not isinstance(x, (np.ndarray, list)):
+        return x
+    t = engine.tensor(x, device="strict:1")
+    return t.float().detach().requires_grad_() if t.dtype.kind == "f" else t
+
+
+@pytest.mark.parametrize("op", [op for op in OPS.values() if op.name != "to_device"], ids=lambda op: op.name)
+def test_derivatives_of_derivatives_and_looking_for_nan_stay_on_the_second_device(op):
+    inputs, params = sample(op)
+    inputs = [placed(x) for x in inputs]
+    results = op(*inputs, **params)
+    for y in results if isinstance(results, (tuple, list)) else [results]:
+        assert y.device == "strict:1"
+        if y.requires_grad:
+            leaves = [x for x in inputs if getattr(x, "requires_grad", False)]
+            g = engine.tensor(drawn(*y.shape), device="strict:1")
+            first = engine.grad(y, leaves, g, create_graph=True, allow_unused=True)
+            total = sum(((x * x).sum() for x in first if x is not None and x.requires_grad), start=y.sum())
+            with engine.detect_anomaly() if np.isfinite(y.numpy()).all() else nullcontext():
+                total.backward()
+            assert {x.grad.device for x in leaves if x.grad is not None} == {"strict:1"}
+
+
+def test_a_nan_on_the_second_device_is_found():
+    x = engine.tensor([-1.0, 1.0], device="strict:1", requires_grad=True)
+    with engine.detect_anomaly(), pytest.raises(engine.GradientError, match="log: its forward made 1 NaN"):
+        ops.log(x)
 
 
 def test_from_device_to_device_and_back_is_differentiable_and_does_not_pass_the_host():

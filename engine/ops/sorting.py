@@ -161,7 +161,9 @@ def nonzero(x: Tensor) -> tuple[Tensor, ...]:
     """
     if x.ndim == 0:
         raise ShapeError("nonzero: a tensor with no axes has no positions; compare it with 0 instead")
-    return tuple(Tensor(i) for i in backend_of(x.data).xp.nonzero(x.data))
+    backend = backend_of(x.data)
+    with backend.active():
+        return tuple(Tensor(i) for i in backend.xp.nonzero(x.data))
 
 
 @op(
@@ -198,7 +200,9 @@ def unique_counts(x: Tensor) -> tuple[Tensor, Tensor]:
 
     Not differentiable.
     """
-    values, counts = backend_of(x.data).xp.unique(x.data, return_counts=True)
+    backend = backend_of(x.data)
+    with backend.active():
+        values, counts = backend.xp.unique(x.data, return_counts=True)
     return Tensor(values), Tensor(counts)
 
 
