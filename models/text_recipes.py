@@ -35,6 +35,7 @@ from optim import Adam, AdamW
 from optim.schedules import CosineDecay, PolynomialDecay
 
 FILES = "model.safetensors", "history.csv", "settings.json", "result.json", "training-curves.png"
+CHECKPOINTS = "model.safetensors", "checkpoint.safetensors"
 PRETRAINED = "sentence-transformers/all-MiniLM-L6-v2"
 
 
@@ -87,8 +88,15 @@ def train(
 
 
 def begin(path: Path, settings: dict[str, int], resume: bool) -> None:
-    """Write down what a run is begun with; one that goes on must be asked for the same."""
+    """Write down what a run is begun with; one that goes on must be asked for the same.
+
+    A model that an earlier run left in the folder is renamed: the new one, cut off before it has saved its own, would
+    be resumed from that.
+    """
     if not resume:
+        for old in (path.parent / name for name in CHECKPOINTS):
+            if old.is_file():
+                old.replace(old.with_name(f"previous-{old.name}"))
         atomic_write(path, json.dumps(settings).encode() + b"\n")
     elif path.is_file() and (begun := json.loads(path.read_bytes())) != settings:
         was, now = (", ".join(f"{name} {value}" for name, value in found.items()) for found in (begun, settings))

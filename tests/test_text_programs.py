@@ -165,6 +165,12 @@ def test_a_gpt_that_was_cut_off_goes_on_bit_for_bit(short_play, tmp_path, monkey
     assert a.keys() == b.keys() and all((a[name] == b[name]).all() for name in a)
     with pytest.raises(CheckpointError, match=r"checkpoint.safetensors is not there, so there is nothing to resume"):
         text_recipes.train("shakespeare-gpt", out=tmp_path / "c", resume=True, **how)
+    with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
+        cut.setattr(text_recipes, "windows", broken)
+        text_recipes.train("shakespeare-gpt", out=tmp_path / "a", **(how | {"seed": 3}))
+    with pytest.raises(CheckpointError, match=r"is not there"):  # what lay there is of another run
+        text_recipes.train("shakespeare-gpt", out=tmp_path / "a", resume=True, **(how | {"seed": 3}))
+    assert (tmp_path / "a" / "previous-checkpoint.safetensors").is_file()
 
 
 @pytest.mark.parametrize(
