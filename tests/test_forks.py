@@ -27,14 +27,14 @@ LOCKS = type(threading.Lock()), type(threading.RLock())
 
 
 def in_a_child(work):
-    """What the child says: True for work that came to its end; one that hangs is ended after ten seconds."""
+    """What the child says: True for work that came to its end; one that hangs is ended after a minute."""
     child = os.fork()
     if child == 0:
         with contextlib.suppress(BaseException):
             work()
             os._exit(0)
         os._exit(1)
-    for _ in range(1000):
+    for _ in range(6000):
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
             return os.waitstatus_to_exitcode(status) == 0
