@@ -41,9 +41,9 @@ def checked(op: str, integers: Iterable[Declared], params: dict[str, Any]) -> di
     """The params, with Python's own integers for what stands for one; ArgumentError for what does not."""
     for name, usual, kinds in integers:
         value = params.get(name, usual)
-        if type(value) is tuple and set(map(type, value)) == INT and "Sequence[int]" in kinds:
+        if value is usual or (type(value) is int and "int" in kinds) or (value is None and "None" in kinds):
             continue
-        if value is not usual and type(value) is not int and not (value is None and "None" in kinds):
+        if not (type(value) is tuple and set(map(type, value)) == INT and "Sequence[int]" in kinds):
             found = _read(value, kinds)
             if found is None:
                 raise ArgumentError(f"{op}: {name} is {value!r}; give {_words(kinds)}{_such_as(value)}")
@@ -65,7 +65,7 @@ def whole(value: Any) -> int | None:
         return None if isinstance(value, bool) else value
     try:
         return operator.index(value)
-    except TypeError:
+    except (TypeError, ValueError):  # the second from a tensor of several elements
         return None
 
 

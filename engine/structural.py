@@ -70,8 +70,8 @@ class StructuralOp(Op):
             args, params = self._bind(args, params)
         elif len(params) < len(self.defaults):
             params = self._completed(params)
-        for name, usual, _ in self.integers:
-            if type(params[name]) is not int and params[name] is not usual:
+        for name, usual, kinds in self.integers:
+            if (type(params[name]) is not int or "int" not in kinds) and params[name] is not usual:
                 params = integers.checked(self.name, self.integers, params)
                 break
         now = modes().value

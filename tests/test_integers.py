@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from engine import OPS, Tensor, integers
+from engine import OPS, Tensor, integers, tensor
 from engine.errors import ArgumentError, ChainRuleError
 from engine.samples import Draw
 from engine.structural import CompositeOp, StructuralOp
@@ -28,7 +28,8 @@ def values(y):
 @pytest.mark.parametrize(("op", "name", "usual", "kinds"), DECLARED, ids=lambda x: getattr(x, "name", None))
 def test_what_is_no_integer_is_an_error_that_says_what_to_give(op, name, usual, kinds):
     inputs, params = samples(op, 1)[0]
-    for bad in [*NO_INTEGERS, *([] if "None" in kinds or usual is None else [None])]:
+    others = [None] * ("None" not in kinds and usual is not None) + [3] * ("int" not in kinds)
+    for bad in [*NO_INTEGERS, *others]:
         said = rf"^{re.escape(op.name)}: {name} is {re.escape(repr(bad))}; give (an integer|a sequence of integers)"
         with pytest.raises(ArgumentError, match=said):
             op(*inputs, **{**params, name: bad})
@@ -74,6 +75,8 @@ def test_the_words():
         (2.0, "topk: k is 2.0; give an integer, such as 2"),
         (2.5, "topk: k is 2.5; give an integer"),
         (None, "topk: k is None; give an integer"),
+        ((1, 2), "topk: k is (1, 2); give an integer"),
+        (tensor([1, 2]), "topk: k is tensor([1, 2], shape=(2,), dtype=int64); give an integer"),
     ):
         with pytest.raises(ArgumentError) as error:
             OPS["topk"](x, k=bad)
