@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from .errors import ArgumentError
+from .errors import ArgumentError, near
 
 OURS = "engine", "layers", "optim", "models"
 
@@ -96,7 +96,8 @@ def lookup(family: type[Configurable], name: str) -> type[Configurable]:
     found = family.table.get(key(name))
     if found is None:
         names = sorted(snake_case(cls.__name__) for cls in family.table.values())
-        raise ArgumentError(f"there is no {family.family} '{name}'; there are {', '.join(names)}")
+        alike = near(snake_case(name), names)
+        raise ArgumentError(f"there is no {family.family} '{name}'; there are {', '.join(names)}{alike}")
     return found
 
 

@@ -6,6 +6,9 @@ also derives from the builtin exception that a caller would expect, so that `exc
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class ChainRuleError(Exception):
     """Base of every error that Chain Rule raises on purpose."""
@@ -45,3 +48,9 @@ class DataError(ChainRuleError, ValueError):
 
 class CheckpointError(ChainRuleError, RuntimeError):
     """A saved model cannot be written or read."""
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """"; did you mean x, y?" of names that look like this one; "" if none does."""
+    alike = get_close_matches(name, list(names), 3)
+    return f"; did you mean {', '.join(alike)}?" if alike else ""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from engine import ops
-from engine.errors import ArgumentError
+from engine.errors import ArgumentError, near
 from engine.tensor import Tensor
 
 Activation = Callable[[Tensor], Tensor]
@@ -75,4 +75,5 @@ def get(what: Any) -> Activation | None:
         return OWN[what]
     if what in ENGINES:
         return getattr(ops, ENGINES[what])
-    raise ArgumentError(f"there is no activation '{what}'; there are {', '.join(sorted({'linear', *OWN, *ENGINES}))}")
+    names = sorted({"linear", *OWN, *ENGINES})
+    raise ArgumentError(f"there is no activation '{what}'; there are {', '.join(names)}{near(str(what), names)}")

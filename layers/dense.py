@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from engine import ops
 from engine.errors import ArgumentError
 from engine.parameter import Parameter
@@ -102,7 +104,14 @@ class Embedding(Layer):
         """The table's shape is known from the start."""
 
     def call(self, x: Tensor) -> Tensor:
-        ids = x.astype("int64") if x.dtype.kind == "f" else x  # Keras listings feed floats
+        ids = x
+        if x.dtype.kind == "f":  # Keras listings feed whole numbers as floats
+            ids = x.astype("int64")
+            if x.device == "cpu" and (fractions := x.data != ids.data).any():
+                raise ArgumentError(
+                    f"Embedding: takes whole numbers, the rows of its table; got {x.data[fractions].flat[0]:g} at "
+                    f"{tuple(map(int, np.argwhere(fractions)[0]))} of {x.shape}: words are counted, not standardised"
+                )
         y = ops.embedding(ids, self.embeddings)  # ids (N,...) -> (N,...,D)
         return Masked(y, ids != 0) if self.mask_zero else y
 

@@ -10,7 +10,7 @@ from layer_draws import IMAGES, PATHS, SmallNet, draw, seeded
 
 import layers
 from engine import ops, tensor
-from engine.errors import NotBuiltError, ShapeError
+from engine.errors import ArgumentError, NotBuiltError, ShapeError
 from engine.parameter import Buffer, Parameter, name_scope, training_mode
 from engine.random import Generator, default_generator, manual_seed
 from layers import (
@@ -130,6 +130,8 @@ def test_embedding_reads_rows_and_its_gradient_adds_them_up() -> None:
     y.backward(g)
     np.testing.assert_allclose(layer.embeddings.grad.numpy()[5], g[0, 1] + g[1, 0] + g[1, 1], rtol=1e-6)
     np.testing.assert_array_equal(layer(ids.astype(np.float32)).numpy(), y.numpy())
+    with pytest.raises(ArgumentError, match=r"whole numbers, .*; got 3.2 at \(0, 1\) of \(1, 2\): words are counted"):
+        layer(np.array([[2.0, 3.2]], np.float32))
 
 
 def test_dropout_keeps_the_mean_and_only_in_training() -> None:

@@ -200,6 +200,7 @@ def test_config_makes_the_same_loss() -> None:
     ("bad", "error", "message"),
     [
         (lambda: losses.get("msee"), ArgumentError, r"there is no loss 'msee'; there are .*mean_squared_error"),
+        (lambda: losses.get("hubber"), ArgumentError, r"there is no loss 'hubber'; .*; did you mean huber\?"),
         (lambda: losses.Huber(reduction="avg"), ArgumentError, r"Huber: reduction is .* 'sum' or None, got 'avg'"),
         (
             lambda: losses.get("mse")(np.zeros((4, 2)), np.zeros((4, 3))),

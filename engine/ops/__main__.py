@@ -6,8 +6,8 @@ Without a name, the list of all ops.
 from __future__ import annotations
 
 import sys
-from difflib import get_close_matches
 
+from ..errors import near
 from ..op import OPS, Op
 from ..view.page import check, page
 
@@ -49,8 +49,7 @@ def main(names: list[str]) -> int:
         return 0
     for i, name in enumerate(names):
         if name not in OPS:
-            near = get_close_matches(name, OPS, 3)
-            hint = f"; did you mean {', '.join(near)}?" if near else "; python -m engine.ops lists them all"
+            hint = near(name, OPS) or "; python -m engine.ops lists them all"
             print(f"there is no op '{name}'{hint}", file=sys.stderr)
             return 2
         print(("\n" if i else "") + describe(OPS[name]))
