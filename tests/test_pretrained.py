@@ -77,7 +77,8 @@ def test_loss_logits_and_every_gradient_equal_the_reference(name):
         g = want[key]
         got = np.concatenate(parts, -1)
         scale = np.abs(g).max()
-        np.testing.assert_allclose(got, g, atol=1e-4 * scale + 1e-7, err_msg=name)
+        # a key's bias moves all scores of a query alike: its gradient is 0, and here and there what rounding left of it
+        np.testing.assert_allclose(got, g, atol=1e-4 * scale + 3e-7, err_msg=name)
         compared += 1
     assert compared == len([k for k in want if k.startswith("gradient.")])
 
