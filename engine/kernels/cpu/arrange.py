@@ -60,11 +60,11 @@ def repeat(x: Array, counts: tuple[int, ...], axis: int) -> Array:
 
 def concatenate(xs: Sequence[Array], axis: int) -> Array:
     """Arrays of one dtype end to end."""
+    if sum([x.nbytes for x in xs]) < LEAST * (1 + len(xs) // 8):  # many small ones are NumPy's, too
+        return np.concatenate(xs, axis)
     axis = axis % xs[0].ndim
     n, ahead = sum([x.shape[axis] for x in xs]), (slice(None),) * axis
     y, pairs, end = empty((*xs[0].shape[:axis], n, *xs[0].shape[axis + 1 :]), xs[0].dtype), [], 0
-    if y.nbytes < LEAST * (1 + len(xs) // 8):  # many small ones are NumPy's, too
-        return np.concatenate(xs, axis, out=y)
     for x in xs:
         start, end = end, end + x.shape[axis]
         pairs.append((y[*ahead, start:end], x))
@@ -76,14 +76,22 @@ def pad(x: Array, widths: tuple[tuple[int, int], ...], value: float) -> Array:
     """x within a margin, ((before, after), ...) wide, of one value."""
     shape = tuple([before + n + after for n, (before, after) in zip(x.shape, widths, strict=True)])
     box = tuple([slice(before, before + n) for n, (before, _) in zip(x.shape, widths, strict=True)])
+    if x.nbytes < LEAST:
+        y = np.full(shape, value, x.dtype)
+        y[box] = x
+        return y
     return put(np.broadcast_to(np.full((), value, x.dtype), shape), box, x)
 
 
 def put(x: Array, index: tuple[Any, ...], value: Array) -> Array:
     """A copy of x, and then y[index] = value, for an index without arrays."""
+    if x.nbytes < LEAST:
+        y = x.copy()
+        y[index] = value
+        return y
     index = index if ... in index else (*index, ...)
     y = empty(x.shape, x.dtype)
-    box, part = None if y.nbytes < LEAST else _box(index, x.shape), y[index]
+    box, part = _box(index, x.shape), y[index]
     if box is None:
         copies([(y, x)])
         copies([(part, value)])
