@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from engine.formula import Formula
 from engine.record import OPS
 from engine.samples import Draw
 
+ir, llvm = pytest.importorskip("llvmlite.ir"), pytest.importorskip("llvmlite.binding")
 lane_cache = pytest.importorskip("engine.kernels.cpu.lane_cache")
 if not lane_cache.enabled():
     pytest.skip("machine code is switched off here", allow_module_level=True)
@@ -417,6 +419,24 @@ def test_the_same_bits_on_any_number_of_threads(n):
     pieces = np.concatenate([kernel(x[i : i + 999]) for i in range(0, x.size, 999)])
     for y in (*results, pieces, kernel(x[::-1])[::-1]):
         np.testing.assert_array_equal(y.view(np.uint32), results[0].view(np.uint32))
+
+
+def test_each_core_gets_as_many_chunks_as_the_others():
+    """Of a length that can be divided, of the same size; of any other, no more than 1024 elements off."""
+    module = ir.Module()
+    function = ir.Function(module, ir.FunctionType(lane_loop.I64, [lane_loop.I64] * 2), "chunk")
+    b = ir.IRBuilder(function.append_basic_block())
+    b.ret(lane_loop._chunk(b, *function.args))
+    machine = llvm.Target.from_default_triple().create_target_machine()
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(str(module)), machine)
+    chunk = ctypes.CFUNCTYPE(*[ctypes.c_int64] * 3)(engine.get_function_address("chunk"))
+    least, most, cores = lane_ufunc.CHUNK, lane_ufunc.LARGE_CHUNK, (2, 3, 8, 64)
+    assert [chunk(n * least, 2) for n in (2, 4, 8, 16)] == [least] * 4
+    for n, threads in [(n, t) for n in (1 << 15, 40_001, 1 << 17, 999_999, 1 << 24) for t in cores]:
+        size = chunk(n, threads)
+        rounds = -(-n // (size * threads))
+        assert size % 1024 == 0 and 0 < size <= most
+        assert rounds * size - n / threads <= max(1024 * rounds, size if size == most else 0)
 
 
 def test_python_threads_may_call_at_once():

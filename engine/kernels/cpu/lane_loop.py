@@ -54,7 +54,7 @@ def _chunk(b: ir.IRBuilder, n: Any, threads: Any) -> Any:
     each = b.udiv(n, b.mul(threads, I64(CHUNK)))
     each = b.select(b.icmp_signed("<", each, I64(1)), I64(1), each)
     each = b.select(b.icmp_signed(">", each, I64(CHUNKS)), I64(CHUNKS), each)
-    chunk = b.and_(b.add(b.udiv(n, b.mul(threads, each)), I64(1024)), I64(-1024))
+    chunk = b.and_(b.add(b.udiv(b.sub(n, I64(1)), b.mul(threads, each)), I64(1024)), I64(-1024))  # rounded up
     return b.select(b.icmp_signed(">", chunk, I64(LARGE_CHUNK)), I64(LARGE_CHUNK), chunk)
 
 
