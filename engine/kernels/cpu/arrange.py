@@ -24,8 +24,10 @@ def reshape(x: Array, shape: tuple[int, ...]) -> Array:
         return x.reshape(shape)
     try:
         return np.reshape(x, shape, copy=False)
-    except (ValueError, TypeError):  # it can't be; or NumPy 2.0, which can't say so
+    except ValueError:
         return copied(x).reshape(shape)
+    except TypeError:  # NumPy 2.0 can't be asked
+        return x.reshape(shape)
 
 
 def diagonal(x: Array, k: int) -> Array:
