@@ -171,6 +171,8 @@ def test_a_window_too_large_to_be_numbered_by_a_byte():
     [
         ({"padding": "full"}, r"padding is 'full'; give 'valid', 'same', a number, \(height, width\) or"),
         ({"padding": -1}, r"padding is -1; .* each 0 or more"),
+        ({"padding": ((1, 2), (True, 0))}, r"padding is .*; give 'valid', 'same', a number"),
+        ({"padding": np.ones(2)}, r"padding is \(1.0, 1.0\); give 'valid', 'same', a number"),
         ({"stride": 0}, r"stride is 0; give a whole number of 1 or more, or a pair"),
         ({"size": (2, 2, 2)}, r"window is \(2, 2, 2\); give a whole number of 1 or more, or a pair"),
     ],
@@ -178,6 +180,24 @@ def test_a_window_too_large_to_be_numbered_by_a_byte():
 def test_a_window_that_is_none_is_refused(call, message):
     with pytest.raises(ArgumentError, match=message):
         window("max_pool2d", (8, 8), **{"size": 2, **call})
+
+
+@pytest.mark.parametrize(
+    ("padding", "sides"),
+    [
+        (np.int64(1), ((1, 1), (1, 1))),
+        ((np.int64(1), np.int64(0)), ((1, 1), (0, 0))),
+        (((np.int64(1), 2), (0, np.int64(3))), ((1, 2), (0, 3))),
+        ([[1, 2], [0, 3]], ((1, 2), (0, 3))),
+        (np.array([1, 0]), ((1, 1), (0, 0))),
+        (np.array([[1, 2], [0, 3]]), ((1, 2), (0, 3))),
+    ],
+)
+def test_padding_of_numpys_integers_gives_pythons(padding, sides):
+    """A shape of NumPy's integers is none to a kernel."""
+    found = window("conv2d", (8, 8), 3, padding=padding)
+    assert found.padding == sides
+    assert all(type(n) is int for n in (*found.out, *found.padding[0], *found.padding[1]))
 
 
 def test_a_window_that_does_not_fit_is_refused():

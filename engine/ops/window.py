@@ -14,6 +14,8 @@ from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..errors import ArgumentError, ShapeError
 from ..integers import whole
 
@@ -37,20 +39,22 @@ class Window(NamedTuple):
 
 
 def remembered(f: Callable[..., Window]) -> Callable[..., Window]:
-    """f, which finds the windows once for the same arguments; to it, lists are tuples."""
+    """f, which finds the windows once for the same arguments; to it, lists and arrays are tuples."""
     known = lru_cache(maxsize=1024, typed=True)(f)  # 1.0 and True are equal to 1
 
     @wraps(f)
     def found(*args: Any, **named: Any) -> Window:
         try:
             return known(*args, **named)
-        except TypeError:  # a list
+        except TypeError:  # not hashable
             return known(*map(_hashable, args), **{name: _hashable(value) for name, value in named.items()})
 
     return found
 
 
 def _hashable(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     return tuple(map(_hashable, value)) if isinstance(value, (tuple, list)) else value
 
 
@@ -88,14 +92,10 @@ def _sides(op: str, padding: Any, axis: int, n: int, reach: int, stride: int) ->
     if padding == "same":
         total = max((-(-n // stride) - 1) * stride + reach - n, 0)
         return total // 2, total - total // 2
-    if _is_count(padding):
-        return padding, padding
-    if isinstance(padding, tuple) and len(padding) == 2:
-        side = padding[axis]
-        if _is_count(side):
-            return side, side
-        if isinstance(side, tuple) and len(side) == 2 and all(_is_count(p) for p in side):
-            return side
+    side = padding[axis] if isinstance(padding, tuple) and len(padding) == 2 else padding
+    before, behind = side if isinstance(side, tuple) and len(side) == 2 and side is not padding else (side, side)
+    if _is_count(before) and _is_count(behind):
+        return int(before), int(behind)
     raise ArgumentError(
         f"{op}: padding is {padding!r}; give 'valid', 'same', a number, (height, width) or "
         "((top, bottom), (left, right)), each 0 or more"
