@@ -317,6 +317,8 @@ def test_a_failed_assignment_changes_nothing(recorded):
         (1.0, DTypeError, "1.0 can't be an index; use integers, slices"),
         (np.array([0.0]), DTypeError, "an array of float64 can't be an index"),
         ("a", DTypeError, "'a' can't be an index"),
+        ([[0], [0, 1]], ShapeError, r"the lists in \[\[0\], \[0, 1\]\] differ in length, so they make no array"),
+        ([0, [0, 1]], ShapeError, r"the lists in \[0, \[0, 1\]\] differ in length"),
         ((..., 0, ...), engine.ArgumentError, "only one Ellipsis"),
         (slice(None, None, 0), engine.ArgumentError, "a slice can't step by 0"),
     ],

@@ -68,9 +68,7 @@ def _check_broadcast(shapes: list[Shape]) -> None:
         broadcast_shapes(*shapes)
     except ShapeError:
         listed = ", ".join(map(str, shapes))
-        raise ShapeError(
-            f"x[...]: index arrays of shapes {listed} do not broadcast; lengths must match"
-        ) from None
+        raise ShapeError(f"x[...]: index arrays of shapes {listed} do not broadcast; lengths must match") from None
 
 
 def _is_mask(part: Any) -> bool:
@@ -97,7 +95,14 @@ def _lower(part: Any, backend: Backend) -> Any:
     if hasattr(part, "ndim") and part.ndim and not isinstance(part, np.ndarray):  # on a device, and it stays there
         array = move(part, backend).copy()
     else:
-        array = np.array([_lower(p, get_backend("cpu")) for p in part] if isinstance(part, list) else _on_host(part))
+        values = [_lower(p, get_backend("cpu")) for p in part] if isinstance(part, list) else _on_host(part)
+        try:
+            array = np.array(values)
+        except ValueError:
+            raise ShapeError(
+                f"x[...]: the lists in {part!r} differ in length, so they make no array of indices; "
+                "give each as many, or index one after the other"
+            ) from None
     if isinstance(part, list) and array.size == 0:
         array = array.astype(np.int64)
     if array.dtype.kind not in "biu":
