@@ -565,3 +565,11 @@ def test_grad_runs_no_hook_of_a_leaf_that_was_not_asked_for():
     b.register_hook(seen.append)
     assert_equal(grad((a * b).sum(), a), b)
     assert not seen
+
+
+def test_a_list_of_margins_may_be_used_again_before_backward():
+    x, width = leaf(3), [[1, 1]]
+    y = engine.ops.pad(x, pad_width=width)
+    width[0][:] = 0, 2
+    y.backward(np.arange(5.0))
+    assert_equal(x.grad.numpy(), np.array([1.0, 2.0, 3.0]))

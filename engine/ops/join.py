@@ -227,18 +227,19 @@ def _sample_pad(draw: Draw) -> tuple[list[Any], dict[str, Any]]:
         (lambda f: f(np.zeros(2), pad_width=-1), "each 0 or more, got -1"),
     ],
 )
-def pad(x: Array, *, pad_width: Any, constant_values: float = 0.0) -> Array:
+def pad(x: Array, *, pad_width: Any, constant_values: float = 0.0) -> tuple[Array, Any]:
     """x within a margin of `constant_values`.
 
     `pad_width` gives ((before, after), ...) for every axis, one such pair for all, or one number for all.
     Raises ShapeError for another number of pairs, or a negative width.
     """
-    return backend_of(x).kernel("arrange", "pad")(x, margins("pad", pad_width, x.ndim), constant_values)
+    widths = margins("pad", pad_width, x.ndim)  # kept: the caller's list may be another at backward
+    return backend_of(x).kernel("arrange", "pad")(x, widths, constant_values), widths
 
 
 @pad.vjp(saves=())
 def _(g, y, aux, x, *, pad_width, constant_values, needs):  # type: ignore[no-untyped-def]
-    return getitem(g, index=_inner(x.shape, margins("pad", pad_width, x.ndim)))
+    return getitem(g, index=_inner(x.shape, aux))
 
 
 def _inner(shape: Shape, widths: tuple[tuple[int, int], ...]) -> tuple[slice, ...]:
