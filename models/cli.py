@@ -47,7 +47,7 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Of initial values and of the data's order.")] = 1,
     data: Annotated[str | None, typer.Option(help="Folder with the data [$CHAINRULE_DATA, cache, network].")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for checkpoint and pictures \\[runs/NETWORK].")] = None,
-    recipe: Annotated[Recipe, typer.Option(help="MNIST: as the documents have it, or better.")] = Recipe.listing,
+    recipe: Annotated[Recipe, typer.Option(help="As the documents have it, or better.")] = Recipe.listing,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Samples a step \\[by network].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Texts: go on from the checkpoint.")] = False,
 ) -> None:
@@ -66,9 +66,7 @@ def train(
         else:
             from models import text_recipes
 
-            if recipe is Recipe.best:
-                raise ArgumentError(f"train: recipe 'best' is of the MNIST networks; {network.value} has one recipe")
-            result = text_recipes.train(network.value, epochs=epochs, resume=resume, **asked)
+            result = text_recipes.train(network.value, epochs=epochs, resume=resume, recipe=recipe.value, **asked)
         print(f"Test loss: {result['loss']:.4f}")
         if "accuracy" in result:
             print(f"Test accuracy: {result['accuracy']:.4f}")

@@ -71,13 +71,14 @@ def test_a_run_that_was_cut_off_goes_on_bit_for_bit(few_reviews, tmp_path, netwo
         assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1"]
 
 
+def texts(count, seed):
+    batches = phrases(count, seed)
+    return [t for batch in batches for t in batch["input"]], np.concatenate([batch["label"] for batch in batches])
+
+
 @pytest.mark.parametrize("network, data", [("sst2-bert", sst2), ("mr-bert", mr)])
 @pytest.mark.filterwarnings("ignore")  # the classifier is new, and a line says so
 def test_a_pretrained_encoder_is_tuned(pretrained, tmp_path, monkeypatch, network, data):
-    def texts(count, seed):
-        batches = phrases(count, seed)
-        return [t for batch in batches for t in batch["input"]], np.concatenate([batch["label"] for batch in batches])
-
     monkeypatch.setattr(data, "load_data", lambda data=None: (texts(96, 0), texts(32, 1)))
     monkeypatch.setattr(text_recipes, "PRETRAINED", str(pretrained))
     done = run("train", network, "--epochs", 2, "--out", tmp_path / "run")
@@ -86,6 +87,24 @@ def test_a_pretrained_encoder_is_tuned(pretrained, tmp_path, monkeypatch, networ
     lines = [line for line in done.output.splitlines() if line.startswith("Epoch ")]
     assert len(lines) == 2 and all("loss " in line and "val_accuracy " in line for line in lines)
     assert 0 <= result["accuracy"] <= 1 and result["data"] == "96 + 32 texts"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_reviews_come_before_phrases_in_the_best_recipe_and_once(pretrained, tmp_path, monkeypatch):
+    monkeypatch.setattr(sst2, "load_data", lambda data=None: (texts(96, 0), texts(32, 1)))
+    monkeypatch.setattr(imdb, "load_reviews", lambda data=None: (texts(64, 2), texts(32, 3)))
+    monkeypatch.setattr(text_recipes, "PRETRAINED", str(pretrained))
+    how = {"recipe": "best", "verbose": 0}
+    whole = text_recipes.train("sst2-bert", out=tmp_path / "a", **how)
+    assert len(whole["seconds_per_epoch"]) == 2 and whole["recipe"] == "best"
+    (tmp_path / "b").mkdir()
+    for name in ("reviews.safetensors", "settings.json"):  # cut off in the first epoch of phrases
+        (tmp_path / "b" / name).write_bytes((tmp_path / "a" / name).read_bytes())
+    monkeypatch.setattr(imdb, "load_reviews", None)
+    rest = text_recipes.train("sst2-bert", out=tmp_path / "b", resume=True, **how)
+    assert rest["loss"] == whole["loss"] and rest["accuracy"] == whole["accuracy"]
+    listing = text_recipes.train("sst2-bert", out=tmp_path / "c", epochs=2, verbose=0)
+    assert listing["loss"] != whole["loss"]
 
 
 # --- plays ------------------------------------------------------------------------------------------------------------
@@ -149,7 +168,7 @@ def test_a_gpt_that_was_cut_off_goes_on_bit_for_bit(short_play, tmp_path, monkey
         text_recipes.train("shakespeare-gpt", out=tmp_path / "b", **how)
     with open(tmp_path / "b" / "history.csv", "a") as file:
         file.write("6,9.0,9.0\n")  # then the run was killed before its model was written
-    with pytest.raises(ArgumentError, match=r"begun with seed 2, epochs 6, batch_size 4, not seed 3, .*: resume"):
+    with pytest.raises(ArgumentError, match=r"begun with recipe listing, seed 2, epochs 6, .* not .*seed 3, .*: resume"):
         text_recipes.train("shakespeare-gpt", out=tmp_path / "b", resume=True, **(how | {"seed": 3}))
     rest = text_recipes.train("shakespeare-gpt", out=tmp_path / "b", resume=True, **how)
     assert rest["loss"] == whole["loss"]
@@ -179,7 +198,7 @@ def test_a_gpt_that_was_cut_off_goes_on_bit_for_bit(short_play, tmp_path, monkey
         (["train", "imdb-lstm", "--data", "/nowhere"], "chainrule: data='/nowhere' is not a folder. Name one that"),
         (
             ["train", "imdb-lstm", "--recipe", "best"],
-            "recipe 'best' is of the MNIST networks; imdb-lstm has one recipe",
+            "imdb-lstm has no recipe 'best'; choose listing",
         ),
         (["train", "mnist-mlp", "--resume"], "--resume is of the text programs"),
         (["generate", "--model", "/nowhere"], "'/nowhere' holds no language model. Make one: chainrule train shakesp"),
