@@ -58,9 +58,12 @@ class BinaryOp(ElementwiseOp):
 
     def __call__(self, x1: Any = MISSING, x2: Any = MISSING, /, *rest: Any, **params: Any) -> Tensor:
         if not rest and not params:
-            a, a_wanted = (x1.data, x1.requires_grad) if isinstance(x1, Tensor) else (x1, False)
-            b, b_wanted = (x2.data, x2.requires_grad) if isinstance(x2, Tensor) else (x2, False)
-            if type(a) is ndarray and type(b) is ndarray:
+            a, a_wanted, b, b_wanted = x1, False, x2, False
+            if isinstance(x1, Tensor):
+                a, a_wanted = x1.data, x1.requires_grad
+            if isinstance(x2, Tensor):
+                b, b_wanted = x2.data, x2.requires_grad
+            if both := type(a) is ndarray and type(b) is ndarray:
                 dtype = a.dtype if a.dtype is b.dtype else None
                 small = a.size < SMALL and b.size < SMALL
             else:
@@ -76,12 +79,12 @@ class BinaryOp(ElementwiseOp):
                 if not (now and (a_wanted or b_wanted) and self.differentiable):
                     return Tensor(y)
                 parents = (x1.node or x1) if a_wanted else None, (x2.node or x2) if b_wanted else None
-                (a_kept, b_kept), metas = self.keep, None
-                if not (type(a) is ndarray and type(b) is ndarray and a.shape == b.shape):
+                (a_kept, b_kept), metas, shape = self.keep, None, y.shape
+                if not (both and shape == a.shape == b.shape):
                     metas = meta(a), meta(b)
                     a_kept, b_kept = a_kept or type(a) is not ndarray, b_kept or type(b) is not ndarray  # a number
                 saved, y_saved = (a if a_kept else None, b if b_kept else None), y if self.keep_y else None
-                node = Node(self, parents, saved, metas, self.params, y_saved, None, y.shape, y.dtype)
+                node = Node(self, parents, saved, metas, self.params, y_saved, None, shape, y.dtype)
                 return Tensor(y, True, node)
         return super().__call__(*[v for v in (x1, x2) if v is not MISSING], *rest, **params)
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .op import Op
     from .tensor import Tensor
 
+ndarray, tick = np.ndarray, changes.tick
 RECORDING, ANOMALY = 1, 2  # bits of the mode: are operations recorded, is every result searched for NaN?
 AUTOCAST = 4  # are products rounded to 16 bits? (`precision.autocast`)
 _mode = Setting("chainrule_mode", RECORDING)  # of this thread or async task
@@ -136,7 +137,7 @@ class Node:
         self.shape = shape
         self.dtype = dtype
         self.hooks: list[Callable[[Tensor], Tensor | None]] | None = None
-        self.time = changes.tick()
+        self.time = tick()
 
     @property
     def inputs(self) -> Sequence[tuple[Shape, Any]]:
@@ -205,12 +206,13 @@ def _walk(
                 if receiver is None or x_bar is None:
                     continue
                 key = id(receiver)
-                if key in sums:
-                    bar[key] = _plus_in_place(bar[key], x_bar)
-                elif key in bar:
-                    bar[key] = _plus(bar[key], x_bar)
-                    if not create_graph:
-                        sums.add(key)
+                if key in bar:
+                    if key in sums:
+                        bar[key] = _plus_in_place(bar[key], x_bar)
+                    else:
+                        bar[key] = _plus(bar[key], x_bar)
+                        if not create_graph:
+                            sums.add(key)
                 elif type(receiver) is Node:
                     if useful is None or key in useful:
                         bar[key] = x_bar
@@ -239,7 +241,7 @@ def _walk(
             if changes.last > node.time or node.parents is _FREED:
                 node.check()
             values = g.data if create_graph else g
-            if type(values) is np.ndarray or isinstance(values, np.generic):
+            if type(values) is ndarray or isinstance(values, np.generic):
                 cotangents = node.op.pull(node, g, create_graph)
                 if node.metas is not None:
                     cotangents = _fitted(node, cotangents)

@@ -42,7 +42,8 @@ class Pull:
             self.kernel = get_backend(device).compile(formula)
             self.ready = getattr(self.kernel, "ready", {})
         self.reads = [names.index(n) for n in formula.inputs]
-        self.short = eval(f"lambda run, {', '.join(names)}: run({', '.join(formula.inputs)})")
+        inputs = ", ".join(formula.inputs)
+        self.short = eval(f"lambda run, {', '.join(names)}: {'g' if self.kernel is _same else f'run({inputs})'}")
 
     def __call__(self, values: Sequence[Any]) -> Any:
         return self.kernel(*[values[k] for k in self.reads])
