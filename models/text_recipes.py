@@ -54,6 +54,10 @@ class Run:
     callbacks: Sequence[Callback]
     recipe: str
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"recipe": self.recipe, "seed": self.seed, "epochs": self.epochs, "batch_size": self.batch_size}
+
 
 def train(
     name: str,
@@ -86,27 +90,26 @@ def train(
         name, seed, epochs or program.epochs, batch_size or program.batch_size, data, out, resume, verbose, callbacks,
         recipe,
     )  # fmt: skip
-    settings = {"recipe": recipe, "seed": seed, "epochs": asked.epochs, "batch_size": asked.batch_size}
-    begin(out / "settings.json", settings, resume)
-    result = {"model": name, **settings, "device": device, **program.run(asked), "versions": versions()}
+    result = {"model": name, **asked.settings, "device": device, **program.run(asked), "versions": versions()}
     atomic_write(out / "result.json", json.dumps(result, indent=2).encode() + b"\n")
     return result
 
 
-def begin(path: Path, settings: dict[str, Any], resume: bool) -> None:
-    """Write down what a run is begun with; one that goes on must be asked for the same.
+def begin(asked: Run) -> None:
+    """Write down what a run is begun with, its data being there; one that goes on must be asked for the same.
 
     A model that an earlier run left in the folder is renamed: the new one, cut off before it has saved its own, would
     be resumed from that.
     """
-    if not resume:
-        for old in (path.parent / name for name in CHECKPOINTS):
+    path, settings = asked.out / "settings.json", asked.settings
+    if not asked.resume:
+        for old in (asked.out / name for name in CHECKPOINTS):
             if old.is_file():
                 old.replace(old.with_name(f"previous-{old.name}"))
         atomic_write(path, json.dumps(settings).encode() + b"\n")
     elif path.is_file() and (begun := json.loads(path.read_bytes())) != settings:
         was, now = (", ".join(f"{name} {value}" for name, value in found.items()) for found in (begun, settings))
-        raise ArgumentError(f"train: the run in {path.parent} was begun with {was}, not {now}: resume it with the same")
+        raise ArgumentError(f"train: the run in {asked.out} was begun with {was}, not {now}: resume it with the same")
 
 
 # --- reviews: words in, one probability out ---------------------------------------------------------------------------
@@ -148,6 +151,7 @@ def fitted(
     watched: what `fit` validates on. begun: a file that `make` goes on from in a run that was cut off before its first
     epoch was saved.
     """
+    begin(asked)
     checkpoint = asked.out / "model.safetensors"
     anew = not asked.resume or (begun is not None and begun.is_file() and not checkpoint.is_file())
     model = make() if anew else load_model(there(checkpoint))
@@ -263,6 +267,7 @@ def plays(asked: Run) -> dict[str, Any]:
     0.1 of the matrices, gradients cut to length 1; the rate rises to 1e-3 in 100 steps, then falls by a cosine to 1e-4.
     """
     (text, validation), characters = tinyshakespeare.load_data(asked.data)
+    begin(asked)
     checkpoint, history_file = asked.out / "checkpoint.safetensors", asked.out / "history.csv"
     model = load_model(there(checkpoint)) if asked.resume else small_gpt(asked, len(characters))
     history = columns(history_file, model.step) if asked.resume else {}

@@ -204,8 +204,10 @@ def test_a_gpt_that_was_cut_off_goes_on_bit_for_bit(short_play, tmp_path, monkey
         (["generate", "--model", "/nowhere"], "'/nowhere' holds no language model. Make one: chainrule train shakesp"),
     ],
 )
-def test_errors_end_in_one_line_and_code_2(words, text):
+def test_errors_end_in_one_line_and_code_2(words, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     done = run(*words)
+    assert not any(tmp_path.iterdir())  # what an earlier run left would lie where it was
     assert done.exit_code == 2 and text in done.output and len(done.output.strip().splitlines()) == 1
 
 
