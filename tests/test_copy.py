@@ -19,6 +19,7 @@ def small_copies_too(monkeypatch):
     """The kernel copies whatever is not empty, in parts of a few numbers."""
     for module in (copy, arrange):
         monkeypatch.setattr(module, "LEAST", 1)
+    monkeypatch.setattr(arrange, "JOINED", 1)
     monkeypatch.setattr(copy, "LEAST_OF_ONE", 1)
     monkeypatch.setattr(copy_tiles, "PART", 256)
     monkeypatch.setattr(copy_tiles, "SIDE", 24)

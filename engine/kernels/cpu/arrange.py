@@ -15,6 +15,8 @@ from .copy import LEAST, copied, copies
 
 __all__ = ["concatenate", "copied", "diagonal", "pad", "put", "repeat", "reshape", "roll"]
 
+JOINED = 5 << 20  # bytes, from which on cores share a join: what is smaller lies in the caches, where one core is enough
+
 Array = np.ndarray[Any, Any]
 
 
@@ -62,7 +64,7 @@ def repeat(x: Array, counts: tuple[int, ...], axis: int) -> Array:
 
 def concatenate(xs: Sequence[Array], axis: int) -> Array:
     """Arrays of one dtype end to end."""
-    if sum([x.nbytes for x in xs]) < LEAST * (1 + len(xs) // 8):  # many small ones are NumPy's, too
+    if sum([x.nbytes for x in xs]) < JOINED * (1 + len(xs) // 8):  # many small ones are NumPy's, too
         return np.concatenate(xs, axis)
     axis = axis % xs[0].ndim
     n, ahead = sum([x.shape[axis] for x in xs]), (slice(None),) * axis

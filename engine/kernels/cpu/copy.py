@@ -19,8 +19,8 @@ from .buffers import empty
 
 Array = np.ndarray[Any, Any]
 
-LEAST = 5 << 20  # bytes, from which on cores share a copy: what is smaller lies in the caches, where one core is enough
-TURNED = 40  # so many times sooner where the order is another
+LEAST = 1 << 20  # bytes, from which on cores share a copy
+TURNED = 8  # so many times sooner where the order is another
 LEAST_OF_ONE = 1 << 15  # bytes of one of several copies
 
 
