@@ -52,14 +52,13 @@ def is_grad_enabled() -> bool:
 
 
 class Switched(ContextDecorator):
-    """A block in which a bit of the mode is on or off, and some others are off."""
+    """A block in which a bit of the mode is on or off."""
 
-    def __init__(self, bit: int, on: bool, without: int = 0) -> None:
-        self._wanted = bit, on, without
+    def __init__(self, bit: int, on: bool) -> None:
+        self._wanted = bit, on
 
     def __enter__(self) -> None:
-        bit, on, without = self._wanted
-        now = mode() & ~without
+        (bit, on), now = self._wanted, mode()
         self._begun = _mode.begin(now | bit if on else now & ~bit)
 
     def __exit__(self, *_: object) -> None:
