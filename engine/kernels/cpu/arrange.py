@@ -15,7 +15,7 @@ from .copy import LEAST, copied, copies
 
 __all__ = ["concatenate", "copied", "diagonal", "pad", "put", "repeat", "reshape", "roll"]
 
-JOINED = 5 << 20  # bytes, from which on cores share a join: what is smaller lies in the caches, where one core is enough
+JOINED = 5 << 20  # bytes, from which on cores share a join: a smaller one lies in the caches, where one core is enough
 
 Array = np.ndarray[Any, Any]
 
