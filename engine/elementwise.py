@@ -10,8 +10,8 @@ import numpy as np
 from . import expr
 from .autograd import ANOMALY, RECORDING, Node, check_finite_step, modes
 from .backends import backend_of, get_backend, scalar
-from .backends.protocol import SMALL
-from .dtypes import bool_, default_dtype, float32, float64, int64, is_float, promote
+from .backends.cpu import declined
+from .dtypes import bool_, default_dtype, int64, is_float, promote
 from .errors import ArgumentError, DTypeError, ShapeError
 from .expr import Atom, Sym
 from .forks import cached_property
@@ -26,31 +26,47 @@ ndarray = np.ndarray
 class Pull:
     """x̄_i as a function of the values of `names`: (g, *inputs, *params, y), without params that are as declared.
 
-    ready     by dtype: functions for small arrays, as `backends.cpu.Elementwise` has them
-    short     short(run, *values) is run(the values it reads): the way to call these
+    kernel    the formula of those that it reads; `kernel.short` takes all the values, see `backends.cpu.Elementwise`
     """
 
-    __slots__ = ("kernel", "reads", "ready", "short")
+    __slots__ = ("kernel", "reads")
 
     def __init__(self, formula: Formula, names: Sequence[str], device: str) -> None:
-        if formula.outs[0] is expr.var("g"):  # x̄ = ȳ: nothing to compute
-            self.kernel: Any = _same
-            self.ready: dict[Any, Callable[..., Any]] = dict.fromkeys((float32, float64), _same)
-        else:
-            if not formula.used:  # flat: the derivative is zero wherever it exists
-                formula = Formula(("g",), formula.outs)
-            self.kernel = get_backend(device).compile(formula)
-            self.ready = getattr(self.kernel, "ready", {})
         self.reads = [names.index(n) for n in formula.inputs]
-        inputs = ", ".join(formula.inputs)
-        self.short = eval(f"lambda run, {', '.join(names)}: {'g' if self.kernel is _same else f'run({inputs})'}")
+        if formula.outs[0] is expr.var("g"):  # x̄ = ȳ: nothing to compute
+            self.kernel: Any = SAME
+            return
+        if not formula.used:  # flat: the derivative is zero wherever it exists
+            formula, self.reads = Formula(("g",), formula.outs), [0]
+        self.kernel = get_backend(device).compile(formula)
+        if device == "cpu":
+            self.kernel.given, self.kernel.read = len(names), self.reads
 
     def __call__(self, values: Sequence[Any]) -> Any:
         return self.kernel(*[values[k] for k in self.reads])
 
 
-def _same(g: Any) -> Any:
-    return g
+class Same:
+    """x̄ = ȳ."""
+
+    def __call__(self, g: Any) -> Any:
+        return g
+
+    def short(self, g: Any, *_: Any) -> Any:
+        return g
+
+
+SAME = Same()
+
+
+class Unused:
+    """In place of a kernel that was not wanted yet."""
+
+    short = staticmethod(declined)
+    ready: dict[Any, Any] = {}
+
+
+UNUSED: Any = Unused()
 
 
 class Kernels:
@@ -94,8 +110,7 @@ class ElementwiseOp(Op):
         self.inputs, self.params, self.result, self.atom, self.condition = inputs, params, result, atom, condition
         self.differentiable = any(v is not None for v in atom.vjp)
         self._kernels: dict[tuple[str, bool], Kernels] = {}  # by device, and whether params are as declared
-        self._ready: dict[Any, Callable[..., Any]] = {}  # of the CPU's forward kernel, params as declared
-        self._large: Callable[..., Any] = self._with_care  # likewise, once something is ready
+        self._kernel = UNUSED  # the CPU's forward kernel, params as declared, once used
         self._pulls: list[Pull | None] | None = None  # likewise, once used
 
     # -- the formulas, traced when first wanted
@@ -149,34 +164,18 @@ class ElementwiseOp(Op):
             args, params = self._bind(args, params)
         if not params or params == self.params:
             params = self.params
-        arrays: list[Any] = []
-        kinds: Any = []
-        run, small, tensors, now = None, True, args, modes().value
-        for a in args:
-            x = a.data if isinstance(a, Tensor) else a
-            arrays.append(x)
-            if type(x) is ndarray:
-                kinds.append(x.dtype)
-                if x.size >= SMALL:
-                    small = False
-            else:
-                kinds.append(type(x))
-        kinds = tuple(kinds)
-        if params is self.params:
-            run = self._ready.get(kinds)
-        if run is not None:
-            try:
-                y = run(*arrays) if small else self._large(run, arrays)
-            except (ValueError, OverflowError) as problem:
-                raise self._explained(problem, arrays) from None
-            if type(y) is not ndarray:
-                y = np.asarray(y)
-        else:
-            if any(type(a) is Sym for a in args):
+        tensors, now = args, modes().value
+        arrays: Any = [a.data if isinstance(a, Tensor) else a for a in args]
+        y = self._kernel.short(*arrays) if params is self.params else NotImplemented
+        if y is NotImplemented:
+            kinds = tuple([a.dtype if type(a) is ndarray else type(a) for a in arrays])
+            run = self._kernel.ready.get(kinds) if params is self.params else None
+            if run is not None:
+                y = self._explaining(arrays, self._kernel.large, run, arrays)
+            elif any(type(a) is Sym for a in args):
                 return expr.make(self.name, *args, *params.values())  # type: ignore[return-value]
-            if any(a is None for a in args):
-                raise DTypeError(f"{self.name}: an input is None; give a tensor, an array or a number")
-            y, arrays, tensors = self._with_care(args, params, kinds)
+            else:
+                y, arrays, tensors = self._with_care(args, params, kinds)
         if now & ANOMALY:
             check_finite_step(self.name, "forward", y)
         if now & RECORDING and self.differentiable and is_float(y.dtype):
@@ -185,20 +184,18 @@ class ElementwiseOp(Op):
                     return self._recorded(y, arrays, tensors, params)
         return Tensor(y)
 
-    def _with_care(self, args: Sequence[Any], params: dict[str, Any], kinds: Any) -> tuple[Any, list[Any], Any]:
+    def _with_care(self, args: Sequence[Any], params: dict[str, Any], kinds: Any) -> tuple[Any, Any, Any]:
         """The result, the inputs as they were computed with, and the tensors among them."""
+        if any(a is None for a in args):
+            raise DTypeError(f"{self.name}: an input is None; give a tensor, an array or a number")
         given, tensors, device, _ = unwrap(self.name, args)
         with get_backend(device).active():
             arrays = self._promoted(given, device)
         kernel: Any = self.kernels(device, params is self.params).forward
-        numbers = () if params is self.params else params.values()
-        try:
-            y = kernel(*arrays, *numbers)
-        except (ValueError, OverflowError) as problem:
-            raise self._explained(problem, arrays) from None
+        y = self._explaining(arrays, kernel, *arrays, *(() if params is self.params else params.values()))
         if device == "cpu" and params is self.params:
-            self._ready, self._large = kernel.ready, kernel.large
-            if kinds not in self._ready and all(a is b for a, b in zip(given, arrays, strict=True)):
+            self._kernel = kernel
+            if kinds not in kernel.ready and all(a is b for a, b in zip(given, arrays, strict=True)):
                 kernel.prepare(kinds, arrays)
         return y, arrays, tensors
 
@@ -239,6 +236,12 @@ class ElementwiseOp(Op):
         if len(args) != n:
             raise ArgumentError(f"{self.name}: takes {n} inputs ({', '.join(self.inputs)}), got {len(args)}")
         return args, {**self.params, **params}
+
+    def _explaining(self, arrays: Sequence[Any], compute: Callable[..., Any], *given: Any) -> Any:
+        try:
+            return compute(*given)
+        except (ValueError, OverflowError) as problem:
+            raise self._explained(problem, arrays) from None
 
     def _explained(self, problem: Exception, arrays: Sequence[Any]) -> Exception:
         """What NumPy's complaint means here."""
@@ -301,15 +304,10 @@ class ElementwiseOp(Op):
             if host and declared:
                 self._pulls = pulls
         values = (g, *node.arrays, *(() if declared else node.params.values()), node.y)
-        dtype = g.dtype if host and g.size < SMALL and g.ndim else None
-        cotangents: list[Any] = []
-        for parent, pull in zip(node.parents, pulls):  # noqa: B905
-            if parent is None or pull is None:
-                cotangents.append(None)
-            else:
-                run = pull.ready.get(dtype)
-                cotangents.append(pull(values) if run is None else pull.short(run, *values))
-        return cotangents
+        return [
+            None if parent is None or pull is None else pull(values)
+            for parent, pull in zip(node.parents, pulls)  # noqa: B905 (of two inputs one may have no rule)
+        ]
 
     # -- words
     @property

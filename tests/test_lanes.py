@@ -407,7 +407,7 @@ def test_an_update_may_exchange_two_arrays():
 def test_an_update_flushes_what_fades_out():
     x = np.full(20, 1e-38, np.float32)
     CPU().compile_update(Formula.trace(lambda x: 0.5 * x))(x, out=(x,))
-    np.testing.assert_array_equal(x, np.zeros(20) if lane_loop.CONTROL else np.full(20, 5e-39, np.float32))
+    np.testing.assert_array_equal(x, np.zeros(20) if lane_ufunc.WIPED else np.full(20, 5e-39, np.float32))
 
 
 # ------------------------------------------------------------------------------------------------ the cache
@@ -455,7 +455,7 @@ def test_without_a_compiler_numpy_computes(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not lane_loop.CONTROL, reason="names of x86 processors")
+@pytest.mark.skipif(not lane_ufunc.WIPED, reason="names of x86 processors")
 @pytest.mark.parametrize("processor", ["x86-64", "x86-64-v2", "haswell"])
 def test_older_processors(processor, tmp_path):
     """The same laws on machine code for SSE2, SSE4 and AVX2: this file again, with another processor's name."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import math
-import platform
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -25,7 +24,6 @@ from .protocol import SMALL, Array, Graph
 ndarray = np.ndarray
 NOTHING_TO_DO = contextlib.nullcontext()
 IN_LANES = frozenset("f" + np.typecodes["AllInteger"])  # kinds of numbers that formulas in lanes may take
-X86 = platform.machine() in ("x86_64", "AMD64")  # elsewhere lanes leave floating-point warnings to be silenced here
 
 
 class CPU:
@@ -90,6 +88,11 @@ class CPU:
         buffers.empty_cache()
 
 
+def declined(*_: Any) -> Any:
+    """The short way where there is none."""
+    return NotImplemented
+
+
 @cache
 def _kernel(module: str, name: str) -> Callable[..., Any]:
     found: Callable[..., Any] = getattr(importlib.import_module(f"engine.kernels.cpu.{module}"), name)
@@ -117,6 +120,7 @@ def using(lowering: str) -> Iterator[None]:
 def _settle() -> None:
     for kernel in _kernels:
         kernel.ready.clear()
+        kernel.short, kernel._short_takes = declined, ""
 
 
 _kernels: weakref.WeakSet[Elementwise] = weakref.WeakSet()
@@ -128,13 +132,18 @@ class Elementwise:
     float32, truth values and the bits of integers go to SIMD lanes where they can be built; other dtypes take NumPy's
     whole-array operations.
 
-    ready     functions to call without any thought about what the inputs are: by the dtype that is computed in, as far
-              as met, and by `prepare`d kinds of inputs. Where no array has an axis they return NumPy's scalars. Inputs
-              of `SMALL` elements or more are better given to `large`
+    short     the short way (`lane_entry`): a function of small arrays of one shape, in the dtypes met first or in
+              float32, and of numbers beside them; of anything else it makes NotImplemented. Where the inputs stand
+              among values that the formula does not read, `given` is how many there are, `read` the inputs' places
+    ready     functions by kinds of inputs (dtypes, and types of Python numbers), as far as met. Where no array has an
+              axis they return NumPy's scalars. Inputs of `SMALL` elements or more are better given to `large`
     """
 
     def __init__(self, formula: Formula, flush: bool = False) -> None:
         self.formula, self.flush = formula, flush
+        self.short: Callable[..., Any] = declined
+        self._short_takes = ""  # kinds of inputs
+        self.given, self.read = len(formula.inputs), range(len(formula.inputs))
         self._numpy: dict[Any, Callable[..., Any]] = {}
         self._lanes: dict[tuple[str, ...], Callable[..., Any] | None] = {}  # by what the inputs are
         self._results: dict[Callable[..., Any], list[Any]] = {}  # of a function in lanes: its results' dtypes
@@ -148,32 +157,34 @@ class Elementwise:
         if run is None:
             self.prepare(kinds, xs)
             run = self.ready[kinds]
-            dtypes = {x.dtype for x in xs if type(x) is ndarray}
-            if len(dtypes) > 1:
-                dtypes.discard(bool_)  # a condition
-            if len(dtypes) == 1:
-                self.ready[dtypes.pop()] = run
         return self.large(run, xs)
 
     def prepare(self, kinds: tuple[Any, ...], xs: Sequence[Any]) -> None:
         """Have a function ready for inputs of these kinds (dtypes, and types of Python numbers), as xs are."""
-        self.ready[kinds] = self.lanes(xs) or self.numpy(xs)
+        run = self.lanes(xs)
+        self.ready[kinds] = run or self.numpy(xs)
+        if run is not None:
+            takes = run.types[0].partition("->")[0]
+            if self.short is declined or ("f" in takes and "f" not in self._short_takes):
+                self.short, self._short_takes = _short(run, self.given, self.read), takes
 
     def large(self, run: Callable[..., Any], xs: Sequence[Any]) -> Any:
         """run(*xs) where it may pay to use memory again, and several cores."""
         dtypes = self._results.get(run)
         if dtypes is None:
             return _as_arrays(run(*xs))
-        shape, whole = None, True
+        shape: Any = None
+        whole, most = True, 1  # at most so many elements, if shapes broadcast
         for x in xs:
             if type(x) is ndarray:
+                most *= x.size
                 if shape is None:
                     shape = x.shape
                 if x.shape != shape or not x.flags.c_contiguous:
                     whole = False
-        if not whole or shape is None:
-            shape = np.broadcast_shapes(*[x.shape for x in xs if type(x) is ndarray])
-        if (size := math.prod(shape)) < SMALL:
+        if most >= SMALL and not whole:
+            shape = np.broadcast(*[x for x in xs if type(x) is ndarray]).shape
+        if most < SMALL or (size := math.prod(shape)) < SMALL:
             return _as_arrays(run(*xs))
         if not whole:
             xs = [_kernel("copy", "unturned")(x) if type(x) is ndarray else x for x in xs]
@@ -243,6 +254,12 @@ def _in_rows(run: Any, xs: Sequence[Any], out: Sequence[Array]) -> bool:
     return lane_cache.share_rows(run, xs, out)
 
 
+def _short(run: Callable[..., Any], given: int, read: Sequence[int]) -> Callable[..., Any]:
+    from ..kernels.cpu import lane_cache
+
+    return lane_cache.short(run, SMALL, given, read) or declined
+
+
 def _as_arrays(y: Any) -> Any:
     """NumPy makes scalars of what has no axes; results are arrays."""
     return tuple(map(np.asarray, y)) if type(y) is tuple else np.asarray(y)
@@ -297,15 +314,7 @@ def _lane_function(formula: Formula, kinds: tuple[str, ...], flush: bool) -> Cal
     run = lane_cache.function(formula, kinds, flush) if lane_cache.enabled() else None
     if run is None or {*kinds} == {"?"} and "f" in run.types[0].partition("->")[2]:  # truth values make truth values
         return None
-    if X86:
-        return run
-
-    def quietly(*xs: Any, **out: Any) -> Any:
-        with np.errstate(all="ignore"):
-            return run(*xs, **out)
-
-    quietly.types = run.types  # type: ignore[attr-defined]
-    return quietly
+    return run
 
 
 cpu = CPU()

@@ -14,7 +14,7 @@ import functools
 import hashlib
 import os
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from engine.expr import topological
 from engine.forks import lock
 from engine.formula import Formula
 
-from . import lane_loop, lane_rows, lanes
+from . import lane_entry, lane_loop, lane_rows, lanes
 from .lane_span import span
 from .lane_ufunc import span_of, ufunc
 from .lane_words import LIBM
@@ -57,7 +57,7 @@ def function(formula: Formula, kinds: Sequence[str], flush: bool = False) -> np.
         if key not in _addresses:
             _load([(key, lowered)])
         address = _addresses[key]
-    return ufunc(address, _loop(), kinds, lanes.kinds_of(lowered, kinds), lanes.words_of(lowered), flush)
+    return ufunc(address, _code("lane_loop"), kinds, lanes.kinds_of(lowered, kinds), lanes.words_of(lowered), flush)
 
 
 def precompile(formulas: Iterable[tuple[Formula, Sequence[str]]]) -> int:
@@ -129,22 +129,31 @@ def _missing() -> frozenset[str]:
 
 
 @functools.cache
-def _loop() -> int:
-    """The address of the loop that NumPy calls."""
+def _code(name: str) -> int:
+    """The address of a function that all formulas share: "lane_loop", "lane_rows", "lane_entry".
+
+    LLVM is asked once: another thread may hold its lock at a fork.
+    """
     with _lock:
-        module = _module()
-        lane_loop.loops(module)
-        lane_rows.rows(module)
-        _link(_kept("loop", lambda: module))
-        return int(_engine().get_function_address("lane_loop"))
+        _link_shared()
+        return int(_engine().get_function_address(name))
 
 
 @functools.cache
-def _rows() -> int:
-    """The address of the function that shares rows. LLVM is asked once: another thread may hold its lock at a fork."""
-    _loop()
-    with _lock:
-        return int(_engine().get_function_address("lane_rows"))
+def _link_shared() -> None:
+    module = _module()
+    for write in (lane_loop.loops, lane_rows.rows, lane_entry.entries):
+        write(module)
+    _link(_kept("shared", lambda: module))
+
+
+def short(run: Any, below: int, given: int, read: Sequence[int]) -> Callable[..., Any] | None:
+    """The short way past a function in lanes, see `lane_entry.entry`; None if it has several results."""
+    kinds, _, results = run.types[0].partition("->")
+    found = span_of(run)
+    if found is None or len(results) != 1:
+        return None
+    return lane_entry.entry(found, kinds, results, _code("lane_entry"), below, given, read)
 
 
 def share_rows(run: np.ufunc, xs: Sequence[Any], out: Sequence[Any]) -> bool:
@@ -153,7 +162,7 @@ def share_rows(run: np.ufunc, xs: Sequence[Any], out: Sequence[Any]) -> bool:
     if found is None:
         return False
     span, flush = found
-    return lane_rows.share((span, _rows(), flush), xs, out)
+    return lane_rows.share((span, _code("lane_rows"), flush), xs, out)
 
 
 def _load(work: Sequence[tuple[Key, Formula]]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from llvmlite import ir
 
 I1, I8, I32, I64, F32, F64 = (*map(ir.IntType, (1, 8, 32, 64)), ir.FloatType(), ir.DoubleType())
+VOID = ir.VoidType()
 
 
 def load(b: ir.IRBuilder, address: Any, kind: Any, align: int | None = None) -> Any:

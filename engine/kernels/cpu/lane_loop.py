@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
 
-from .lane_ir import I8, I32, I64, load, store
-from .lane_ufunc import CHUNK, CHUNKS, LARGE_CHUNK
+from .lane_ir import I8, I32, I64, VOID, load, store
+from .lane_ufunc import CHUNK, CHUNKS, LARGE_CHUNK, WIPED
 
-CONTROL = platform.machine() in ("x86_64", "AMD64")  # is there a floating-point control register that we know?
-FLUSH = 0x8040  # in it: results and operands below the smallest normal number count as 0
+FLUSH = 0x8040  # in the floating-point control register: what is below the smallest normal number counts as 0
 
 
 def loops(module: ir.Module) -> None:
@@ -23,9 +21,9 @@ def loops(module: ir.Module) -> None:
     arithmetic leaves in the control register are wiped away: NumPy would make warnings of them, and a formula means
     its infinities.
     """
-    share = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64]), "lane_share")
+    share = ir.Function(module, ir.FunctionType(VOID, [I64]), "lane_share")
     _write_share(ir.IRBuilder(share.append_basic_block("entry")), share.args[0])
-    loop = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * 4), "lane_loop")
+    loop = ir.Function(module, ir.FunctionType(VOID, [I64] * 4), "lane_loop")
     b = ir.IRBuilder(loop.append_basic_block("entry"))
     args, dimensions, steps, data = loop.args
     job_address = b.ptrtoint(b.alloca(ir.ArrayType(I64, 7)), I64)
@@ -76,14 +74,14 @@ def _write_share(b: ir.IRBuilder, job: Any) -> None:
     b.ret_void()
 
 
-def call(b: ir.IRBuilder, address: Any, args: Sequence[Any]) -> None:
-    kind = ir.FunctionType(ir.VoidType(), [a.type for a in args])
-    b.call(b.inttoptr(address, kind.as_pointer()), args)
+def call(b: ir.IRBuilder, address: Any, args: Sequence[Any], returns: Any = VOID) -> Any:
+    kind = ir.FunctionType(returns, [a.type for a in args])
+    return b.call(b.inttoptr(address, kind.as_pointer()), args)
 
 
 def enter(b: ir.IRBuilder, flush: Any) -> Any:
     """The control register as it was; subnormal numbers count as 0 from here if `flush` is not 0."""
-    if not CONTROL:
+    if not WIPED:
         return None
     slot = b.alloca(I32)
     _control(b, "st", slot)
@@ -102,5 +100,5 @@ def leave(b: ir.IRBuilder, state: Any) -> None:
 
 def _control(b: ir.IRBuilder, direction: str, slot: Any) -> None:
     name, pointer = f"llvm.x86.sse.{direction}mxcsr", I8.as_pointer()
-    access = b.module.globals.get(name) or ir.Function(b.module, ir.FunctionType(ir.VoidType(), [pointer]), name)
+    access = b.module.globals.get(name) or ir.Function(b.module, ir.FunctionType(VOID, [pointer]), name)
     b.call(access, [b.bitcast(slot, pointer)])

@@ -9,12 +9,14 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib
+import platform
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 FROM_FUNCTION = 1  # place of PyUFunc_FromFuncAndData in NumPy's table of ufunc functions
+WIPED = platform.machine() in ("x86_64", "AMD64")  # the marks of arithmetic: does the loop wipe them away itself?
 
 CHUNK, LARGE_CHUNK = 1 << 14, 1 << 16  # elements that a core takes at a time: about so many at least, and at most
 CHUNKS = 8  # that each core takes of a row, if they become not too small or too large
@@ -33,15 +35,28 @@ def parallel_from(words: int) -> int:
 
 def ufunc(
     span: int, loop: int, inputs: Sequence[str], results: Sequence[str], words: int = 1, flush: bool = False
-) -> np.ufunc:
+) -> Any:
     """The ufunc whose rows are computed by `loop(args, dimensions, steps, data)`, `words` instructions an element."""
     data = (ctypes.c_int64 * 4)(span, ctypes.addressof(_team), flush, parallel_from(words))
     functions, datas = (ctypes.c_void_p * 1)(loop), (ctypes.c_void_p * 1)(ctypes.addressof(data))
     kinds = bytes(np.dtype(kind).num for kind in (*inputs, *results))
     _alive.append((data, functions, datas, kinds))
-    made: np.ufunc = _maker()(functions, datas, kinds, 1, len(inputs), len(results), -1, b"formula", b"", 0)
+    made = _maker()(functions, datas, kinds, 1, len(inputs), len(results), -1, b"formula", b"", 0)
+    if not WIPED:
+        made = _quiet(made)
     _spans[made] = span, flush
     return made
+
+
+def _quiet(run: np.ufunc) -> Callable[..., Any]:
+    """The ufunc without the warnings that NumPy makes of the marks of arithmetic."""
+
+    def quietly(*xs: Any, **out: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return run(*xs, **out)
+
+    quietly.types = run.types  # type: ignore[attr-defined]
+    return quietly
 
 
 def span_of(made: Any) -> tuple[int, bool] | None:
@@ -52,13 +67,17 @@ def span_of(made: Any) -> tuple[int, bool] | None:
 @functools.cache
 def _maker() -> Callable[..., Any]:
     """PyUFunc_FromFuncAndData, from where every compiled extension takes it."""
+    address = table("_UFUNC_API")[FROM_FUNCTION]
+    text, number, place = ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p
+    return ctypes.PYFUNCTYPE(ctypes.py_object, place, place, text, *[number] * 4, text, text, number)(address)
+
+
+def table(name: str) -> Any:
+    """The addresses of the functions that NumPy hands to compiled extensions."""
     umath: Any = importlib.import_module("numpy._core._multiarray_umath")
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    table = pointer(umath._UFUNC_API, None)
-    address: Any = ctypes.c_void_p.from_address(table + FROM_FUNCTION * ctypes.sizeof(ctypes.c_void_p)).value
-    text, number, place = ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p
-    return ctypes.PYFUNCTYPE(ctypes.py_object, place, place, text, *[number] * 4, text, text, number)(address)
+    return ctypes.cast(pointer(getattr(umath, name), None), ctypes.POINTER(ctypes.c_size_t))
 
 
 def gather_team() -> None:

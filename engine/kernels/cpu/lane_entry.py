@@ -1,0 +1,196 @@
+"""The short way into a formula's machine code: small arrays of one shape, and numbers.
+
+NumPy's way through a ufunc takes half a microsecond: which loop, which axes first, does anything overlap, which marks
+did arithmetic leave? For arrays that lie in rows, all of one shape, none of this is a question:
+
+    for each input:
+        an array of the expected dtype, in a row:   its address, and its step (0 if it has no axes)
+        a Python number:                            rounded and put aside, step 0
+        anything else:                              decline: NotImplemented
+    make the result, and run the span over it
+
+What is read of an array are the fields that NumPy's headers show to every compiled extension, in their order there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from .lane_ir import F32, F64, I32, I64, counting, load, store, variable
+from .lane_loop import call, enter, leave
+from .lane_ufunc import table
+
+MOST = 8  # inputs
+HEAD = object.__basicsize__  # of every object; its last word is the type
+TYPE, DATA, AXES, SHAPE, DTYPE, FLAGS = HEAD - 8, HEAD, HEAD + 8, HEAD + 16, HEAD + 40, HEAD + 48
+IN_A_ROW = 0x101  # flags: C order, aligned
+EMPTY = 184  # place of PyArray_Empty in NumPy's table of array functions
+LARGEST, EXACT = float(np.finfo(np.float32).max), 1 << 24  # numbers up to here are rounded here as NumPy does it
+
+WORDS = (
+    "span", "flush", "given", "read", "below", "result dtype", "result step",
+    "ndarray", "float", "int", "declined", "make", "keep", "whole",
+)  # fmt: skip
+READ = 4  # words about each input that is read: its place among the given, dtype, step; may it be a Python number?
+
+_alive: list[Any] = []  # an entry borrows what it is made from
+
+
+# ------------------------------------------------------------------------------------------------------ in machine code
+def entries(module: ir.Module) -> None:
+    """Add `object lane_entry(block, inputs, count)`, a METH_FASTCALL function of C.
+
+    `block` is an array of whole numbers: `WORDS`, then `READ` words for each input that is read.
+    """
+    function = ir.Function(module, ir.FunctionType(I64, [I64] * 3), "lane_entry")
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    block, given, count = function.args
+    places, steps, numbers = (b.ptrtoint(b.alloca(ir.ArrayType(I64, MOST + 1)), I64) for _ in range(3))
+    overflow = b.alloca(I32)
+    words_at = load(b, b.add(block, I64(DATA)), I64)
+    word = {name: load(b, b.add(words_at, I64(8 * k)), I64) for k, name in enumerate(WORDS)}
+    kinds = b.add(words_at, I64(8 * len(WORDS)))
+    axes, shape, arrays, n = variable(b, I32(0)), variable(b, I64(0)), variable(b, I64(0)), variable(b, I64(1))
+    decline = function.append_basic_block("decline")
+
+    def need(condition: Any) -> None:
+        on = b.append_basic_block("on")
+        b.cbranch(condition, on, decline)
+        b.position_at_end(on)
+
+    def take_array(x: Any, kind: Any, place: Any, step: Any) -> None:
+        need(b.icmp_unsigned("==", load(b, b.add(x, I64(DTYPE)), I64), load(b, b.add(kind, I64(8)), I64)))
+        need(b.icmp_unsigned("==", b.and_(load(b, b.add(x, I64(FLAGS)), I32), I32(IN_A_ROW)), I32(IN_A_ROW)))
+        store(b, load(b, b.add(x, I64(DATA)), I64), place)
+        arrays.set(I64(1))
+        its_axes, its_shape = load(b, b.add(x, I64(AXES)), I32), load(b, b.add(x, I64(SHAPE)), I64)
+        with b.if_else(b.icmp_signed("==", its_axes, I32(0))) as (point, row):
+            with point:
+                store(b, I64(0), step)
+            with row:
+                store(b, load(b, b.add(kind, I64(16)), I64), step)
+                with b.if_else(b.icmp_signed("==", axes.get(), I32(0))) as (first, later):
+                    with first:
+                        axes.set(its_axes)
+                        shape.set(its_shape)
+                    with later:
+                        need(b.icmp_signed("==", axes.get(), its_axes))
+                        sides = (shape.get(), I64(8)), (its_shape, I64(8))
+                        with counting(b, b.sext(its_axes, I64), 1, *sides) as (_, one, other):
+                            need(b.icmp_signed("==", load(b, one, I64), load(b, other, I64)))
+
+    def take_number(x: Any, its_type: Any, kind: Any, number: Any) -> None:
+        need(b.icmp_signed("!=", load(b, b.add(kind, I64(24)), I64), I64(0)))
+        with b.if_else(b.icmp_unsigned("==", its_type, word["float"])) as (broken, whole):
+            with broken:
+                value = load(b, b.add(x, I64(HEAD)), F64)
+                need(b.fcmp_ordered("<=", value, F64(LARGEST)))
+                need(b.fcmp_ordered(">=", value, F64(-LARGEST)))
+                store(b, b.fptrunc(value, F32), number)
+            with whole:
+                need(b.icmp_unsigned("==", its_type, word["int"]))
+                value = call(b, word["whole"], [x, overflow], I64)
+                need(b.icmp_signed("==", b.load(overflow), I32(0)))
+                need(b.icmp_unsigned("<=", b.add(value, I64(EXACT)), I64(2 * EXACT)))
+                store(b, b.sitofp(value, F32), number)
+
+    need(b.icmp_signed("==", count, word["given"]))
+    moving = (kinds, I64(8 * READ)), *((slots, I64(8)) for slots in (places, steps, numbers))
+    with counting(b, word["read"], 1, *moving) as (_, kind, place, step, number):
+        x = load(b, b.add(given, load(b, kind, I64)), I64)
+        its_type = load(b, b.add(x, I64(TYPE)), I64)
+        with b.if_else(b.icmp_unsigned("==", its_type, word["ndarray"])) as (array, other):
+            with array:
+                take_array(x, kind, place, step)
+            with other:
+                store(b, number, place)
+                store(b, I64(0), step)
+                take_number(x, its_type, kind, number)
+    need(b.icmp_signed("!=", arrays.get(), I64(0)))
+    with counting(b, b.sext(axes.get(), I64), 1, (shape.get(), I64(8))) as (_, side):
+        n.set(b.mul(n.get(), load(b, side, I64)))
+    need(b.icmp_unsigned("<", n.get(), word["below"]))
+
+    call(b, word["keep"], [word["result dtype"]])  # the array that is made owns a reference to it
+    result = call(b, word["make"], [axes.get(), shape.get(), word["result dtype"], I32(0)], I64)
+    with b.if_then(b.icmp_unsigned("==", result, I64(0)), likely=False):
+        b.ret(result)  # no memory: the exception is set
+    last = b.mul(word["read"], I64(8))
+    store(b, load(b, b.add(result, I64(DATA)), I64), b.add(places, last))
+    store(b, word["result step"], b.add(steps, last))
+    state = enter(b, word["flush"])
+    call(b, word["span"], [places, steps, I64(0), n.get()])
+    leave(b, state)
+    b.ret(result)
+
+    b.position_at_end(decline)
+    call(b, word["keep"], [word["declined"]])
+    b.ret(word["declined"])
+
+
+# ----------------------------------------------------------------------------------------------------------- in Python
+def entry(
+    span: tuple[int, bool], kinds: str, result: str, code: int, below: int, given: int, read: Sequence[int]
+) -> Callable[..., Any] | None:
+    """A function of `given` arguments that computes a span's formula of those that it reads, and makes the result.
+
+    It declines (NotImplemented) unless these are arrays of `kinds`, in rows, of one shape or without axes, and Python
+    numbers in place of "f", with fewer than `below` elements. `code`: the address of `lane_entry`. None where it is
+    not known how objects lie in memory.
+    """
+    if len(kinds) > MOST or not _as_expected():
+        return None
+    dtypes, made = [np.dtype(kind) for kind in kinds], np.dtype(result)
+    words = [*span, given, len(read), below, id(made), made.itemsize, *_addresses()]
+    for place, dtype in zip(read, dtypes, strict=True):
+        words += [8 * place, id(dtype), dtype.itemsize, dtype.char == "f"]
+    block = np.array(words, np.int64)
+    _alive.append((dtypes, made, block))
+    new = ctypes.pythonapi.PyCFunction_NewEx
+    new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
+    function: Callable[..., Any] = new(ctypes.addressof(_method(code)), block, None)
+    return function
+
+
+class Method(ctypes.Structure):
+    """PyMethodDef."""
+
+    _fields_ = [("name", ctypes.c_char_p), ("code", ctypes.c_void_p), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p)]
+
+
+@functools.cache
+def _method(code: int) -> Method:
+    fastcall = 0x80
+    return Method(b"formula", code, fastcall, b"a formula's machine code")
+
+
+@functools.cache
+def _addresses() -> tuple[int, ...]:
+    """Where the types lie, and the functions of Python and NumPy."""
+    names = "Py_IncRef", "PyLong_AsLongLongAndOverflow"
+    keep, whole = (ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0 for name in names)
+    types = np.ndarray, float, int, NotImplemented
+    return *map(id, types), table("_ARRAY_API")[EMPTY], keep, whole
+
+
+@functools.cache
+def _as_expected() -> bool:
+    """Do arrays and numbers lie in memory as this file reads them? Looked up in some whose contents are known."""
+    if ctypes.sizeof(ctypes.c_void_p) != 8:
+        return False
+    for x in (np.ones((3, 5), np.float32), np.ones((3, 5), np.int8)[:, 1:], np.array(True)):
+        word = {k: ctypes.c_size_t.from_address(id(x) + k).value for k in (TYPE, DATA, SHAPE, DTYPE)}
+        axes, flags = (ctypes.c_int.from_address(id(x) + k).value for k in (AXES, FLAGS))
+        if (word[TYPE], word[DATA], word[DTYPE], axes) != (id(np.ndarray), x.ctypes.data, id(x.dtype), x.ndim):
+            return False
+        shape = tuple(ctypes.c_ssize_t.from_address(word[SHAPE] + 8 * k).value for k in range(axes))
+        if shape != x.shape or (flags & IN_A_ROW == IN_A_ROW) != (x.flags.c_contiguous and x.flags.aligned):
+            return False
+    return ctypes.c_double.from_address(id(math.pi) + HEAD).value == math.pi

@@ -1,0 +1,214 @@
+"""The short way into a formula's machine code: what it takes it computes as the ufunc does, all else it declines."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from engine import Tensor
+from engine.backends.cpu import Elementwise, declined, using
+from engine.backends.protocol import SMALL
+from engine.expr import var
+from engine.formula import Formula
+from engine.record import OPS
+
+pytest.importorskip("llvmlite")
+from engine.kernels.cpu import lane_cache, lane_entry  # noqa: E402
+
+pytestmark = pytest.mark.skipif(not lane_cache.enabled(), reason="no machine code in this process")
+
+rng = np.random.default_rng(0)
+POINT = np.array(0.3, np.float32)
+LARGEST = float(np.finfo(np.float32).max)
+
+
+def values(*shape):
+    return rng.uniform(-3, 3, shape).astype(np.float32)
+
+
+def met(op, *inputs):
+    """The kernel of an op, once it has met these inputs."""
+    kernel = Elementwise(OPS[op].forward)
+    kernel(*inputs)
+    assert kernel.short is not declined
+    return kernel
+
+
+TWO = met("multiply", values(3), values(3)) if lane_cache.enabled() else None
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (7,), (8,), (100,), (SMALL - 1,), (3, 0, 2), (2, 3, 5), (1,) * 32])
+@pytest.mark.parametrize(
+    "op, inputs", [("exp", "f"), ("atan2", "ff"), ("lerp", "fff"), ("where", "?ff"), ("less", "ff"), ("isfinite", "f")]
+)
+def test_it_computes_what_the_ufunc_does(op, inputs, shape):
+    xs = [np.asarray(values(*shape) > 0) if kind == "?" else values(*shape) for kind in inputs]
+    kernel = met(op, *xs)
+    y, wanted = kernel.short(*xs), np.asarray(kernel.lanes(xs)(*xs))
+    assert type(y) is np.ndarray and (y.shape, y.dtype) == (wanted.shape, wanted.dtype)
+    assert y.flags.owndata and y.flags.c_contiguous and y.flags.writeable
+    np.testing.assert_array_equal(y, wanted)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [0.1, -0.0, 2, -7, True + 0, 1 << 24, -(1 << 24), LARGEST, -LARGEST, 1e-40, 1e-46, POINT],
+)
+def test_numbers_beside_an_array_are_rounded_as_numpy_does(number):
+    x = values(9)
+    for xs in ((x, number), (number, x)):
+        y = TWO.short(*xs)
+        np.testing.assert_array_equal(y, TWO.lanes((x, x))(*xs))
+        assert y.dtype == np.float32
+
+
+def unaligned():
+    return np.zeros(33, np.int8)[1:].view(np.float32)
+
+
+class Own(np.ndarray):
+    pass
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        values(4), values(1), values(1, 3), values(3, 3), values(6)[::2], values(3).astype("float64"), np.arange(3),
+        values(3).astype(">f4"), values(3).view(Own), values(3) > 0, [1.0, 2.0, 3.0], None, "x", 1j, True,
+        np.float32(2), np.float64(2), (1 << 24) + 1, -(1 << 24) - 1, 10**400, np.inf, -np.inf, np.nan, 3.5e38,
+        Tensor(values(3)),
+    ],
+    ids=lambda x: f"{type(x).__name__} {getattr(x, 'dtype', x)} {getattr(x, 'shape', '')}",
+)  # fmt: skip
+def test_it_declines_what_it_does_not_know(other):
+    assert TWO.short(values(3), other) is NotImplemented
+    assert TWO.short(other, values(3)) is NotImplemented
+
+
+def test_it_declines_what_lies_otherwise_in_memory():
+    x = values(4, 4)
+    for other in (
+        x.T, x[:, ::-1], np.asfortranarray(x), values(4, 8)[:, :4], np.broadcast_to(values(4), (4, 4)),
+    ):  # fmt: skip
+        assert TWO.short(x, other) is NotImplemented
+    assert TWO.short(unaligned(), values(8)) is NotImplemented
+    assert TWO.short(values(SMALL), values(SMALL)) is NotImplemented  # for that there are more cores
+    assert TWO.short(1.0, 2.0) is NotImplemented  # of which dtype?
+    assert TWO.short() is TWO.short(x) is TWO.short(x, x, x) is NotImplemented
+    with pytest.raises(TypeError):
+        TWO.short(x, x, out=x)
+
+
+def test_a_pull_reads_some_of_what_it_is_given():
+    g, b = var("g"), var("b")
+    kernel = Elementwise(Formula(("g", "b"), (g * b,)))
+    kernel.given, kernel.read = 4, [0, 2]
+    x, z = values(5), values(5)
+    kernel(x, z)
+    np.testing.assert_array_equal(kernel.short(x, None, z, "unread"), x * z)
+    assert kernel.short(x, z) is NotImplemented
+
+
+def test_floats_come_before_truth_values():
+    kernel = Elementwise(OPS["logical_and"].forward)
+    x, t = values(5), values(5) > 0
+    kernel(t, t)
+    np.testing.assert_array_equal(kernel.short(t, t), t)
+    kernel(x, x)
+    assert kernel.short(t, t) is NotImplemented
+    np.testing.assert_array_equal(kernel.short(x, x), x != 0)
+    kernel(t, t[::-1])
+    assert kernel.short(x, x) is not NotImplemented
+
+
+def test_inputs_are_read_only_and_results_new():
+    x = values(5)
+    x.flags.writeable = False
+    before = x.copy()
+    y = TWO.short(x, x)
+    y[:] = 7
+    np.testing.assert_array_equal(x, before)
+    assert not np.shares_memory(TWO.short(x, x), y)
+
+
+def test_nothing_leaks():
+    x = values(100)
+    dtype, wrong = x.dtype, values(3)
+    for _ in range(100):
+        TWO.short(x, x), TWO.short(x, wrong), TWO.short(x, 2.0)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        counts = sys.getrefcount(dtype), sys.getrefcount(x), sys.getrefcount(NotImplemented)
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(2000):
+            TWO.short(x, x), TWO.short(x, wrong), TWO.short(x, 2.0), TWO.short(x, 10**400)
+        assert tracemalloc.get_traced_memory()[0] - before < 2000
+        after = sys.getrefcount(dtype), sys.getrefcount(x), sys.getrefcount(NotImplemented)
+        assert max(abs(a - b) for a, b in zip(counts, after, strict=True)) < 5
+    finally:
+        tracemalloc.stop()
+
+
+def test_arithmetic_leaves_no_marks():
+    x = np.array([np.inf, -np.inf, np.nan, 0, 1e-45, 3e38], np.float32)
+    divide = met("divide", x, x)
+    with np.errstate(all="raise"):
+        divide.short(x, np.zeros_like(x))
+        np.add(np.float64(1.5), np.float64(1.5))
+    tiny = np.array([1e-40], np.float32)
+    np.testing.assert_array_equal(TWO.short(tiny, 1.0), tiny)  # subnormal numbers count
+    np.testing.assert_array_equal(np.multiply(tiny, np.float32(1)), tiny)  # and still do
+
+
+def test_several_threads_at_once():
+    xs = [values(50) for _ in range(4)]
+    wrong: list[int] = []
+
+    def work(x):
+        wanted = x * x
+        wrong.extend(1 for _ in range(3000) if not np.array_equal(TWO.short(x, x), wanted))
+
+    threads = [threading.Thread(target=work, args=(x,)) for x in xs]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
+def test_where_objects_lie_otherwise_the_general_way_is_taken(monkeypatch):
+    monkeypatch.setattr(lane_entry, "_as_expected", lambda: False)
+    kernel = Elementwise(OPS["add"].forward)
+    x = values(5)
+    np.testing.assert_array_equal(kernel(x, x), x + x)
+    assert kernel.short is declined
+
+
+def test_the_layout_is_looked_up_and_not_believed(monkeypatch):
+    look = lane_entry._as_expected.__wrapped__
+    assert look()
+    for name in ("AXES", "SHAPE", "DTYPE", "FLAGS", "DATA"):
+        with monkeypatch.context() as patch:
+            patch.setattr(lane_entry, name, getattr(lane_entry, name) + 8 * (1 if name != "FLAGS" else -1))
+            assert not look()
+
+
+def test_an_op_is_the_same_with_and_without():
+    op, x = OPS["lerp"], values(6)
+    leaves = [Tensor(x * k, True) for k in (1, 2, 3)]
+    for _ in range(2):
+        y = op(*leaves)
+        y.backward(Tensor(x))
+    first = [t.grad.numpy() for t in leaves]
+    with using("numpy"):
+        other = [Tensor(x * k, True) for k in (1, 2, 3)]
+        for _ in range(2):
+            op(*other).backward(Tensor(x))
+    for a, b in zip(first, (t.grad.numpy() for t in other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
