@@ -110,7 +110,7 @@ class ElementwiseOp(Op):
         self.inputs, self.params, self.result, self.atom, self.condition = inputs, params, result, atom, condition
         self.differentiable = any(v is not None for v in atom.vjp)
         self._kernels: dict[tuple[str, bool], Kernels] = {}  # by device, and whether params are as declared
-        self._kernel = UNUSED  # the CPU's forward kernel, params as declared, once used
+        self._kernel = self._open = UNUSED  # the CPU's forward kernels: params as declared, params as inputs
         self._pulls: list[Pull | None] | None = None  # likewise, once used
 
     # -- the formulas, traced when first wanted
@@ -164,18 +164,32 @@ class ElementwiseOp(Op):
             args, params = self._bind(args, params)
         if not params or params == self.params:
             params = self.params
-        tensors, now = args, modes().value
         arrays: Any = [a.data if isinstance(a, Tensor) else a for a in args]
-        y = self._kernel.short(*arrays) if params is self.params else NotImplemented
-        if y is NotImplemented:
-            kinds = tuple([a.dtype if type(a) is ndarray else type(a) for a in arrays])
-            run = self._kernel.ready.get(kinds) if params is self.params else None
-            if run is not None:
-                y = self._explaining(arrays, self._kernel.large, run, arrays)
-            elif any(type(a) is Sym for a in args):
-                return expr.make(self.name, *args, *params.values())  # type: ignore[return-value]
+        try:
+            if params is self.params:
+                y = self._kernel.short(*arrays)
             else:
-                y, arrays, tensors = self._with_care(args, params, kinds)
+                y = self._open.short(*arrays, *params.values())
+        except ValueError:  # shapes that don't broadcast: to be explained with care
+            y = NotImplemented
+        return self._unusual(args, arrays, params) if y is NotImplemented else self._done(y, arrays, args, params)
+
+    def _unusual(self, args: Sequence[Any], arrays: Sequence[Any], params: dict[str, Any]) -> Tensor:
+        """What the short way declines: other dtypes, large arrays, other devices, symbols, first calls, mistakes."""
+        kernel, given = self._kernel, arrays
+        if params is not self.params:
+            kernel, given = self._open, [*arrays, *params.values()]
+        kinds = tuple([a.dtype if type(a) is ndarray else type(a) for a in given])
+        run = kernel.ready.get(kinds)
+        if run is not None:
+            return self._done(self._explaining(arrays, kernel.large, run, given), arrays, args, params)
+        if any(type(a) is Sym for a in args):
+            return expr.make(self.name, *args, *params.values())  # type: ignore[return-value]
+        return self._done(*self._with_care(args, params, kinds), params)
+
+    def _done(self, y: Any, arrays: Sequence[Any], tensors: Sequence[Any], params: dict[str, Any]) -> Tensor:
+        """The result as a tensor, on the tape if that is wanted."""
+        now = modes().value
         if now & ANOMALY:
             check_finite_step(self.name, "forward", y)
         if now & RECORDING and self.differentiable and is_float(y.dtype):
@@ -191,12 +205,17 @@ class ElementwiseOp(Op):
         given, tensors, device, _ = unwrap(self.name, args)
         with get_backend(device).active():
             arrays = self._promoted(given, device)
-        kernel: Any = self.kernels(device, params is self.params).forward
-        y = self._explaining(arrays, kernel, *arrays, *(() if params is self.params else params.values()))
-        if device == "cpu" and params is self.params:
-            self._kernel = kernel
+        declared = params is self.params
+        kernel: Any = self.kernels(device, declared).forward
+        values = [*arrays, *(() if declared else params.values())]
+        y = self._explaining(arrays, kernel, *values)
+        if device == "cpu":
+            if declared:
+                self._kernel = kernel
+            else:
+                self._open = kernel
             if kinds not in kernel.ready and all(a is b for a, b in zip(given, arrays, strict=True)):
-                kernel.prepare(kinds, arrays)
+                kernel.prepare(kinds, values)
         return y, arrays, tensors
 
     def _recorded(self, y: Any, arrays: Sequence[Any], tensors: Sequence[Any], params: dict[str, Any]) -> Tensor:
@@ -304,10 +323,15 @@ class ElementwiseOp(Op):
             if host and declared:
                 self._pulls = pulls
         values = (g, *node.arrays, *(() if declared else node.params.values()), node.y)
-        return [
-            None if parent is None or pull is None else pull(values)
-            for parent, pull in zip(node.parents, pulls)  # noqa: B905 (of two inputs one may have no rule)
-        ]
+        cotangents: list[Any] = []
+        for parent, pull in zip(node.parents, pulls):  # noqa: B905 (of two inputs one may have no rule)
+            x_bar = None
+            if parent is not None and pull is not None:
+                x_bar = pull.kernel.short(*values) if host else NotImplemented
+                if x_bar is NotImplemented:
+                    x_bar = pull(values)
+            cotangents.append(x_bar)
+        return cotangents
 
     # -- words
     @property

@@ -153,7 +153,7 @@ def short(run: Any, below: int, given: int, read: Sequence[int]) -> Callable[...
     found = span_of(run)
     if found is None or len(results) != 1:
         return None
-    return lane_entry.entry(found, kinds, results, _code("lane_entry"), below, given, read)
+    return lane_entry.entry(run, found, kinds, results, _code("lane_entry"), below, given, read)
 
 
 def share_rows(run: np.ufunc, xs: Sequence[Any], out: Sequence[Any]) -> bool:

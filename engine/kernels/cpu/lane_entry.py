@@ -4,10 +4,11 @@ NumPy's way through a ufunc takes half a microsecond: which loop, which axes fir
 did arithmetic leave? For arrays that lie in rows, all of one shape, none of this is a question:
 
     for each input:
-        an array of the expected dtype, in a row:   its address, and its step (0 if it has no axes)
-        a Python number:                            rounded and put aside, step 0
-        anything else:                              decline: NotImplemented
-    make the result, and run the span over it
+        an array of the expected dtype:    its address, and its step (0 if it has no axes)
+        a Python number:                   rounded and put aside, step 0
+        anything else:                     decline: NotImplemented
+    if all arrays lie in rows and have one shape: make the result, and run the span over it
+    else: let the ufunc do it all
 
 What is read of an array are the fields that NumPy's headers show to every compiled extension, in their order there.
 """
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from .lane_ir import F32, F64, I32, I64, counting, load, store, variable
+from .lane_ir import F32, F64, I1, I32, I64, counting, load, store, variable
 from .lane_loop import call, enter, leave
 from .lane_ufunc import table
 
@@ -35,9 +36,10 @@ EMPTY = 184  # place of PyArray_Empty in NumPy's table of array functions
 LARGEST, EXACT = float(np.finfo(np.float32).max), 1 << 24  # numbers up to here are rounded here as NumPy does it
 
 WORDS = (
-    "span", "flush", "given", "read", "below", "result dtype", "result step",
-    "ndarray", "float", "int", "declined", "make", "keep", "whole",
+    "ufunc", "span", "flush", "given", "read", "below", "result dtype", "result step",
+    "ndarray", "float", "int", "declined", "make", "call", "keep", "whole",
 )  # fmt: skip
+BROADCAST = 64  # times `below`: arrays of different shapes whose sizes multiply to more may have a large result
 READ = 4  # words about each input that is read: its place among the given, dtype, step; may it be a Python number?
 
 _alive: list[Any] = []  # an entry borrows what it is made from
@@ -52,12 +54,13 @@ def entries(module: ir.Module) -> None:
     function = ir.Function(module, ir.FunctionType(I64, [I64] * 3), "lane_entry")
     b = ir.IRBuilder(function.append_basic_block("entry"))
     block, given, count = function.args
-    places, steps, numbers = (b.ptrtoint(b.alloca(ir.ArrayType(I64, MOST + 1)), I64) for _ in range(3))
+    objects, places, steps, numbers = (b.ptrtoint(b.alloca(ir.ArrayType(I64, MOST + 1)), I64) for _ in range(4))
     overflow = b.alloca(I32)
     words_at = load(b, b.add(block, I64(DATA)), I64)
     word = {name: load(b, b.add(words_at, I64(8 * k)), I64) for k, name in enumerate(WORDS)}
     kinds = b.add(words_at, I64(8 * len(WORDS)))
-    axes, shape, arrays, n = variable(b, I32(0)), variable(b, I64(0)), variable(b, I64(0)), variable(b, I64(1))
+    axes, shape, n = variable(b, I32(0)), variable(b, I64(0)), variable(b, I64(1))  # of the first array with axes
+    alike, arrays, most = variable(b, I1(1)), variable(b, I1(0)), variable(b, I64(1))
     decline = function.append_basic_block("decline")
 
     def need(condition: Any) -> None:
@@ -67,10 +70,16 @@ def entries(module: ir.Module) -> None:
 
     def take_array(x: Any, kind: Any, place: Any, step: Any) -> None:
         need(b.icmp_unsigned("==", load(b, b.add(x, I64(DTYPE)), I64), load(b, b.add(kind, I64(8)), I64)))
-        need(b.icmp_unsigned("==", b.and_(load(b, b.add(x, I64(FLAGS)), I32), I32(IN_A_ROW)), I32(IN_A_ROW)))
+        in_a_row = b.icmp_unsigned("==", b.and_(load(b, b.add(x, I64(FLAGS)), I32), I32(IN_A_ROW)), I32(IN_A_ROW))
+        alike.set(b.and_(alike.get(), in_a_row))
+        arrays.set(I1(1))
         store(b, load(b, b.add(x, I64(DATA)), I64), place)
-        arrays.set(I64(1))
         its_axes, its_shape = load(b, b.add(x, I64(AXES)), I32), load(b, b.add(x, I64(SHAPE)), I64)
+        size = variable(b, I64(1))
+        with counting(b, b.sext(its_axes, I64), 1, (its_shape, I64(8))) as (_, side):
+            size.set(b.mul(size.get(), load(b, side, I64)))
+        need(b.icmp_unsigned("<", size.get(), word["below"]))
+        most.set(b.mul(most.get(), size.get()))
         with b.if_else(b.icmp_signed("==", its_axes, I32(0))) as (point, row):
             with point:
                 store(b, I64(0), step)
@@ -80,11 +89,15 @@ def entries(module: ir.Module) -> None:
                     with first:
                         axes.set(its_axes)
                         shape.set(its_shape)
+                        n.set(size.get())
                     with later:
-                        need(b.icmp_signed("==", axes.get(), its_axes))
+                        as_many = b.icmp_signed("==", axes.get(), its_axes)
+                        alike.set(b.and_(alike.get(), as_many))
+                        count = b.select(as_many, b.sext(its_axes, I64), I64(0))
                         sides = (shape.get(), I64(8)), (its_shape, I64(8))
-                        with counting(b, b.sext(its_axes, I64), 1, *sides) as (_, one, other):
-                            need(b.icmp_signed("==", load(b, one, I64), load(b, other, I64)))
+                        with counting(b, count, 1, *sides) as (_, one, other):
+                            equal = b.icmp_signed("==", load(b, one, I64), load(b, other, I64))
+                            alike.set(b.and_(alike.get(), equal))
 
     def take_number(x: Any, its_type: Any, kind: Any, number: Any) -> None:
         need(b.icmp_signed("!=", load(b, b.add(kind, I64(24)), I64), I64(0)))
@@ -102,9 +115,10 @@ def entries(module: ir.Module) -> None:
                 store(b, b.sitofp(value, F32), number)
 
     need(b.icmp_signed("==", count, word["given"]))
-    moving = (kinds, I64(8 * READ)), *((slots, I64(8)) for slots in (places, steps, numbers))
-    with counting(b, word["read"], 1, *moving) as (_, kind, place, step, number):
+    moving = (kinds, I64(8 * READ)), *((slots, I64(8)) for slots in (objects, places, steps, numbers))
+    with counting(b, word["read"], 1, *moving) as (_, kind, here, place, step, number):
         x = load(b, b.add(given, load(b, kind, I64)), I64)
+        store(b, x, here)
         its_type = load(b, b.add(x, I64(TYPE)), I64)
         with b.if_else(b.icmp_unsigned("==", its_type, word["ndarray"])) as (array, other):
             with array:
@@ -113,10 +127,11 @@ def entries(module: ir.Module) -> None:
                 store(b, number, place)
                 store(b, I64(0), step)
                 take_number(x, its_type, kind, number)
-    need(b.icmp_signed("!=", arrays.get(), I64(0)))
-    with counting(b, b.sext(axes.get(), I64), 1, (shape.get(), I64(8))) as (_, side):
-        n.set(b.mul(n.get(), load(b, side, I64)))
-    need(b.icmp_unsigned("<", n.get(), word["below"]))
+    need(arrays.get())
+    with b.if_then(b.not_(alike.get()), likely=False):
+        need(b.icmp_signed("!=", axes.get(), I32(0)))
+        need(b.icmp_unsigned("<", most.get(), b.mul(word["below"], I64(BROADCAST))))
+        b.ret(call(b, word["call"], [word["ufunc"], objects, word["read"], I64(0)], I64))
 
     call(b, word["keep"], [word["result dtype"]])  # the array that is made owns a reference to it
     result = call(b, word["make"], [axes.get(), shape.get(), word["result dtype"], I32(0)], I64)
@@ -137,22 +152,22 @@ def entries(module: ir.Module) -> None:
 
 # ----------------------------------------------------------------------------------------------------------- in Python
 def entry(
-    span: tuple[int, bool], kinds: str, result: str, code: int, below: int, given: int, read: Sequence[int]
+    run: Any, span: tuple[int, bool], kinds: str, result: str, code: int, below: int, given: int, read: Sequence[int]
 ) -> Callable[..., Any] | None:
-    """A function of `given` arguments that computes a span's formula of those that it reads, and makes the result.
+    """A function of `given` arguments that computes `run`, a ufunc, of those that it reads.
 
-    It declines (NotImplemented) unless these are arrays of `kinds`, in rows, of one shape or without axes, and Python
-    numbers in place of "f", with fewer than `below` elements. `code`: the address of `lane_entry`. None where it is
-    not known how objects lie in memory.
+    It declines (NotImplemented) unless these are arrays of `kinds` with fewer than `below` elements each, and Python
+    numbers in place of "f". span: the ufunc's own; code: the address of `lane_entry`. None where it is not known how
+    objects lie in memory. Raises ValueError for shapes that don't broadcast.
     """
     if len(kinds) > MOST or not _as_expected():
         return None
     dtypes, made = [np.dtype(kind) for kind in kinds], np.dtype(result)
-    words = [*span, given, len(read), below, id(made), made.itemsize, *_addresses()]
+    words = [id(run), *span, given, len(read), below, id(made), made.itemsize, *_addresses()]
     for place, dtype in zip(read, dtypes, strict=True):
         words += [8 * place, id(dtype), dtype.itemsize, dtype.char == "f"]
     block = np.array(words, np.int64)
-    _alive.append((dtypes, made, block))
+    _alive.append((run, dtypes, made, block))
     new = ctypes.pythonapi.PyCFunction_NewEx
     new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
     function: Callable[..., Any] = new(ctypes.addressof(_method(code)), block, None)
@@ -174,10 +189,10 @@ def _method(code: int) -> Method:
 @functools.cache
 def _addresses() -> tuple[int, ...]:
     """Where the types lie, and the functions of Python and NumPy."""
-    names = "Py_IncRef", "PyLong_AsLongLongAndOverflow"
-    keep, whole = (ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0 for name in names)
+    names = "PyObject_Vectorcall", "Py_IncRef", "PyLong_AsLongLongAndOverflow"
+    call, keep, whole = (ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0 for name in names)
     types = np.ndarray, float, int, NotImplemented
-    return *map(id, types), table("_ARRAY_API")[EMPTY], keep, whole
+    return *map(id, types), table("_ARRAY_API")[EMPTY], call, keep, whole
 
 
 @functools.cache
