@@ -27,6 +27,7 @@ from .reasons import reason
 SHARE = 0.2  # by which control times may differ
 JUMPY = 1.2
 WEAKEST = 0.85  # of PyTorch's speed: no op should be below
+COMPARED = ("chainrule", "torch"), ("chainrule-kernels", "numpy"), ("chainrule", "numpy")  # elementwise: ours, theirs
 Run = dict[str, Any]
 
 
@@ -125,17 +126,20 @@ def kernel_line(row: dict[str, Any]) -> str:
     return f"{row['op']} {row['direction']} {row['size']}: " + "; ".join([times, *relative, *odd])
 
 
-def relatives(row: dict[str, Any]) -> Iterator[tuple[str, float, str]]:
+def relatives(row: dict[str, Any], ours: str = "chainrule") -> Iterator[tuple[str, float, str]]:
     """(whom, our time relative to theirs, mark), of those whose results are the same."""
-    ours = row["contenders"].get("chainrule")
+    here = row["contenders"].get(ours)
     for who, c in row["contenders"].items():
-        if ours and who != "chainrule" and who not in row["differ"]:
-            yield who, *ratio(ours, c)
+        if here and not who.startswith("chainrule") and not {who, ours} & {*row["differ"]}:
+            yield who, *ratio(here, c)
 
 
 def elementwise_table(run: Run) -> list[str]:
     """How many times the others' speed, in geometric means over all elementwise ops of a size."""
-    head = "| elements | direction | of PyTorch's speed | ops | slower than 0.85 | of NumPy's speed | ops |"
+    head = (
+        "| elements | direction | of PyTorch's speed | ops | slower than 0.85 "
+        "| of NumPy's speed: the kernels alone | with tensors and tape | ops |"
+    )
     lines = [head, rule(head)]
     rows = [r for r in run["rows"] if is_size(r["size"])]
     for size in sorted({r["size"] for r in rows}, key=float):
@@ -146,16 +150,17 @@ def elementwise_table(run: Run) -> list[str]:
 
 
 def _mean_line(size: str, directions: Sequence[str], rows: list[dict[str, Any]]) -> str:
-    speeds: dict[str, list[float]] = {"torch": [], "numpy": []}
+    speeds: dict[tuple[str, str], list[float]] = {}
     for r in rows:
         if r["size"] == size and r["direction"] in directions:
-            for who, value, _ in relatives(r):
-                speeds[who].append(1 / value)
-    mean = {who: f"{geometric_mean(s):.2f}" if s else "" for who, s in speeds.items()}
-    torch, numpy = speeds["torch"], speeds["numpy"]
+            for ours in ("chainrule", "chainrule-kernels"):
+                for who, value, _ in relatives(r, ours):
+                    speeds.setdefault((ours, who), []).append(1 / value)
+    of = [speeds.get(pair, []) for pair in COMPARED]
+    torch, kernels, numpy = (f"{geometric_mean(s):.2f}" if s else "" for s in of)
     word = directions[0] if len(directions) == 1 else "both"
-    slow = sum(s < WEAKEST for s in torch)
-    return f"| {size} | {word} | {mean['torch']} | {len(torch)} | {slow} | {mean['numpy']} | {len(numpy)} |"
+    slow = sum(s < WEAKEST for s in of[0])
+    return f"| {size} | {word} | {torch} | {len(of[0])} | {slow} | {kernels} | {numpy} | {len(of[2])} |"
 
 
 def is_size(text: str) -> bool:

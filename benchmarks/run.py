@@ -28,7 +28,7 @@ from .harness import Turns, Worker, start, statistics, why_missing
 from .kernels import DIRECTIONS, KINDS, SIZES, KernelCase, every_case
 from .machine import CONTROLS, facts, peaks
 
-KERNEL_CONTENDERS = "chainrule", "torch", "numpy"
+KERNEL_CONTENDERS = "chainrule", "torch", "chainrule-kernels", "numpy"
 CONTROL_EVERY = 8  # kernels
 Say = Callable[[str], None]
 

@@ -23,6 +23,7 @@ CONTENDERS: dict[str, Contender] = {
     "chainrule": Contender("ours"),
     "chainrule-steps": Contender("ours", {"steps_only": True}),  # the baseline of "epoch"
     "chainrule-epoch-1": Contender("ours", {"epochs_before": 0}),  # the baseline of "denormals"
+    "chainrule-kernels": Contender("bare_kernels"),  # without tensors and tape, against NumPy
     "torch": Contender("pytorch", package="torch"),
     "torch-best": Contender("pytorch", {"best": True}, "torch"),  # channels_last, fused Adam
     "torch-compile": Contender("pytorch", {"compiled": True}, "torch"),
