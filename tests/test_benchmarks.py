@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import engine
 from benchmarks import compare, harness, kernels, machine, memory, reasons, run
 from benchmarks.cases import CASES
-from benchmarks.contenders import CONTENDERS, ours, plain_numpy
+from benchmarks.contenders import CONTENDERS, bare_kernels, ours, plain_numpy
 from benchmarks.harness import Turns, Worker, statistics
 from benchmarks.worker import TIMING, Timed, digest
 from engine.kernels.cpu.jit import ENABLED
@@ -25,7 +25,7 @@ from models import cli
 class Fake:
     """A contender whose timings in a turn are 1, 2, 3 ... times `unit` seconds."""
 
-    unit = {"chainrule": 1.0, "torch": 4.0, "numpy": 8.0}
+    unit = {"chainrule": 1.0, "torch": 4.0, "chainrule-kernels": 0.5, "numpy": 8.0}
     control = {}
 
     def __init__(self, name, python):
@@ -165,14 +165,14 @@ def test_the_roofline_is_the_nearer_of_two_roofs():
 # ------------------------------------------------------------------------------------------------ a run of kernels
 def kernel_run(said):
     cases = list(kernels.every_case(ops=["sigmoid", "sum", "sech"], sizes=[100, 10_000]))
-    return cases, run.kernels(cases, ["chainrule", "torch", "numpy"], {}, turns(), said.append, Fake)
+    return cases, run.kernels(cases, run.KERNEL_CONTENDERS, {}, turns(), said.append, Fake)
 
 
 def test_a_run_of_kernels_has_means_and_the_slow_rows(quick, said, monkeypatch):
     cases, result = kernel_run(said)
     assert len(result["rows"]) == len(cases) == len(said) == 2 * (2 + 2 + 3)
     table = compare.markdown(result)
-    assert "| 1e2 | both | 4.00 | 4 | 0 | 8.00 | 4 |" in table
+    assert "| 1e2 | both | 4.00 | 4 | 0 | 16.00 | 8.00 | 4 |" in table
     assert "sigmoid" not in table.split("reason |")[1]  # none is slower
     monkeypatch.setattr(Fake, "unit", {"chainrule": 8.0, "torch": 4.0, "numpy": 8.0})
     monkeypatch.setitem(reasons.REASONS, "sigmoid backward", "because")
@@ -191,6 +191,8 @@ def test_different_results_are_not_compared(quick, said):
     row = kernel_run(said)[1]["rows"][0]
     assert {who for who, *_ in compare.relatives(row)} == {"torch", "numpy"}
     assert {who for who, *_ in compare.relatives({**row, "differ": ["torch"]})} == {"numpy"}
+    assert [*compare.relatives(row, "chainrule-kernels")] == [("torch", 0.125, "°"), ("numpy", 0.0625, "°")]
+    assert not [*compare.relatives({**row, "differ": ["chainrule-kernels"]}, "chainrule-kernels")]
     assert run.agree([1.0, 2.0], [1.001, 2.0]) and run.agree([1.0], [1.0, 0.0]) and not run.agree([1.0], [1.1])
 
 
@@ -244,11 +246,13 @@ def test_every_op_is_a_case_or_excluded():
 
 def test_elementwise_kernels_run_and_equal_numpys():
     for case in kernels.every_case("elementwise", sizes=[100]):
-        call, plain = ours.kernel(case), plain_numpy.kernel(case)
-        call.run()
-        with call.context():
-            mine = digest(call.results())
-        assert run.agree(mine, digest(plain.results())), case.name
+        plain = digest(plain_numpy.kernel(case).results())
+        for contender in (ours, bare_kernels):
+            call = contender.kernel(case)
+            call.run()
+            with call.context():
+                assert run.agree(digest(call.results()), plain), case.name
+    assert bare_kernels.kernel(next(kernels.every_case("structural", ops=["sum"]))) is None
 
 
 @pytest.mark.parametrize("op", ["matmul", "softmax", "getitem", "conv2d", "layer_norm", "cross_entropy"])
