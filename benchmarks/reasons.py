@@ -23,7 +23,6 @@ BY_SIZE = {"1e2": CALL, "1e4": CALL, "1e6": CACHES, "1e7": MEMORY}
 
 REASONS: dict[str, str] = {
     # shapes
-    "positive": "PyTorch gives the same tensor back, here it is a copy: a result never shares memory unless it says so",
     "diagonal backward": "zeros, then the cotangent at every step of a row and one number: two copies",
     "trace": "a view of the diagonal, then its sum: the Python of two ops",
     **dict.fromkeys(

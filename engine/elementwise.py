@@ -182,7 +182,11 @@ class ElementwiseOp(Op):
         kinds = tuple([a.dtype if type(a) is ndarray else type(a) for a in given])
         run = kernel.ready.get(kinds)
         if run is not None:
-            return self._done(self._explaining(arrays, kernel.large, run, given), arrays, args, params)
+            try:
+                y = kernel.large(run, given)
+            except (ValueError, OverflowError) as problem:
+                raise self._explained(problem, arrays) from None
+            return self._done(y, arrays, args, params)
         if any(type(a) is Sym for a in args):
             return expr.make(self.name, *args, *params.values())  # type: ignore[return-value]
         return self._done(*self._with_care(args, params, kinds), params)
@@ -208,7 +212,10 @@ class ElementwiseOp(Op):
         declared = params is self.params
         kernel: Any = self.kernels(device, declared).forward
         values = [*arrays, *(() if declared else params.values())]
-        y = self._explaining(arrays, kernel, *values)
+        try:
+            y = kernel(*values)
+        except (ValueError, OverflowError) as problem:
+            raise self._explained(problem, arrays) from None
         if device == "cpu":
             if declared:
                 self._kernel = kernel
@@ -255,12 +262,6 @@ class ElementwiseOp(Op):
         if len(args) != n:
             raise ArgumentError(f"{self.name}: takes {n} inputs ({', '.join(self.inputs)}), got {len(args)}")
         return args, {**self.params, **params}
-
-    def _explaining(self, arrays: Sequence[Any], compute: Callable[..., Any], *given: Any) -> Any:
-        try:
-            return compute(*given)
-        except (ValueError, OverflowError) as problem:
-            raise self._explained(problem, arrays) from None
 
     def _explained(self, problem: Exception, arrays: Sequence[Any]) -> Exception:
         """What NumPy's complaint means here."""

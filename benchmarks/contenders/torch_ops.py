@@ -17,7 +17,7 @@ from ..kernels import cotangent
 SAME_NAME = """
     less less_equal greater greater_equal not_equal isnan isinf isfinite signbit where maximum minimum clamp
     logical_not logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor bitwise_left_shift
-    bitwise_right_shift add subtract multiply divide negative positive square reciprocal sqrt rsqrt sign abs copysign
+    bitwise_right_shift add subtract multiply divide negative square reciprocal sqrt rsqrt sign abs copysign
     floor ceil trunc round floor_divide remainder lerp hypot nextafter exp exp2 expm1 log log2 log10 log1p xlogy pow
     erf erfc sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh sinc sigmoid logaddexp outer matmul
 """
@@ -65,6 +65,7 @@ EQUIVALENTS: dict[str, Callable[..., Any]] = {
     **{name: getattr(F, name) for name in IN_FUNCTIONAL.split()},
     **{ours: getattr(F, theirs) for ours, theirs in OTHER_NAME.items()},
     "equal": torch.eq,
+    "positive": torch.clone,  # torch.positive gives the same tensor back, which is no operation
     "bitwise_invert": torch.bitwise_not,
     "threshold": lambda x: F.threshold(x, 0.0, 0.0),
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
