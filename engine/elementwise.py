@@ -187,6 +187,10 @@ class ElementwiseOp(Op):
             except (ValueError, OverflowError) as problem:
                 raise self._explained(problem, arrays) from None
             return self._done(y, arrays, args, params)
+        return self._not_met(args, params, kinds)
+
+    def _not_met(self, args: Sequence[Any], params: dict[str, Any], kinds: Any) -> Tensor:
+        """What no function is ready for: the op looks at it with care."""
         if any(type(a) is Sym for a in args):
             return expr.make(self.name, *args, *params.values())  # type: ignore[return-value]
         return self._done(*self._with_care(args, params, kinds), params)
@@ -325,7 +329,7 @@ class ElementwiseOp(Op):
                 self._pulls = pulls
         values = (g, *node.arrays, *(() if declared else node.params.values()), node.y)
         cotangents: list[Any] = []
-        for parent, pull in zip(node.parents, pulls):  # noqa: B905 (of two inputs one may have no rule)
+        for parent, pull in zip(node.parents, pulls):  # noqa: B905 (both are as many as the inputs; a keyword costs)
             x_bar = None
             if parent is not None and pull is not None:
                 x_bar = pull.kernel.short(*values) if host else NotImplemented

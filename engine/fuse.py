@@ -68,6 +68,11 @@ class Fused(ElementwiseOp):
             return self.function(*bound.args, **bound.kwargs)  # type: ignore[no-any-return]
         return super().__call__(*bound.args, **bound.kwargs)
 
+    def _not_met(self, args: Sequence[Any], params: dict[str, Any], kinds: Any) -> Tensor:
+        if not is_float_work(args):  # the short way of one and two inputs does not pass `__call__`
+            return self.function(*args, **params)  # type: ignore[no-any-return]
+        return super()._not_met(args, params, kinds)
+
     def _bound(self, args: Sequence[Any], params: dict[str, Any]) -> inspect.BoundArguments:
         try:
             bound = self.signature_of.bind(*args, **params)

@@ -138,11 +138,29 @@ def test_other_dtypes_take_the_composition():
         y, z = f(tensor(a), tensor(a)), fused(tensor(a), tensor(a))
         assert y.dtype == z.dtype
         np.testing.assert_array_equal(y.numpy(), z.numpy())
+    for f in (lambda a: a + 1, lambda a, b: a * b, lambda a, b, c: a * b + c):  # nothing in them asks for fractions
+        for fused in (used := fuse(f), fuse(f)):
+            n = len(fused.inputs)
+            if fused is used:
+                fused(*[tensor([0.5, 2.0])] * n)
+            for dtype in ("int64", "bool"):
+                xs = [tensor(np.array([1, 0, 1], dtype))] * n
+                y, z = f(*xs), fused(*xs)
+                assert y.dtype == z.dtype
+                np.testing.assert_array_equal(y.numpy(), z.numpy())
+    assert fuse(lambda a, b: a * b)(2, 3) == 6
     choose = fuse(lambda c, a, b: where(c, a, b))
     x = ones((2,), dtype="float32")
     np.testing.assert_array_equal(choose(tensor([True, False]), x, 2 * x).numpy(), [1, 2])
     half = fuse(FUNCTIONS["swish"])(tensor(np.float16([1.0, -2.0])))
     assert half.dtype == np.float16
+
+
+def test_fused_functions_of_fused_functions():
+    more, product = fuse(lambda a: a + 1), fuse(lambda a, b: a * b)
+    both = fuse(lambda a, b: product(a, b) - product(more(a), 2.0))
+    x, y = tensor([1.0, 2.0]), tensor([5.0, 7.0])
+    np.testing.assert_array_equal(both(x, y).numpy(), [1, 8])
 
 
 def test_a_comparison_has_no_gradient():
