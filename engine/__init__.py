@@ -100,4 +100,7 @@ def __getattr__(name: str) -> Op:
     """An op that no list names: `engine.softsign2`, as soon as it is registered."""
     if name in OPS:
         return OPS[name]
-    raise AttributeError(f"module 'engine' has no attribute '{name}'; the ops are in engine.OPS")
+    from .elsewhere import remedy
+
+    said = remedy(name, [*OPS, *globals()]) or "; the ops are in engine.OPS"
+    raise AttributeError(f"module 'engine' has no attribute '{name}'{said}")

@@ -106,7 +106,7 @@ class Parameter(Tensor):
     def __getattr__(self, name: str) -> Any:
         """Only what is missing comes here: the values of a parameter that has none yet."""
         if name != "data":
-            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+            super().__getattr__(name)
         if self._declared is None:
             self._not_built()
         self._fill(default_generator().at(self.path) if self.path else default_generator())

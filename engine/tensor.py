@@ -112,6 +112,17 @@ class Tensor:
             storage.shown_by(base)
         storage.shown_by(self)
 
+    def __getattr__(self, name: str) -> Any:
+        """Only what is missing comes here."""
+        said = "" if name.startswith("_") else self._instead_of(name)
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'{said}")
+
+    def _instead_of(self, name: str) -> str:
+        from .elsewhere import remedy
+        from .op import OPS
+
+        return f"; write engine.{name}(x)" if name in OPS else remedy(name, dir(type(self)))
+
     def __len__(self) -> int:
         if not self.shape:
             raise ShapeError("len() of a tensor with no axes; use .item() for its value")
