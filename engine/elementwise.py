@@ -225,7 +225,8 @@ class ElementwiseOp(Op):
                 self._kernel = kernel
             else:
                 self._open = kernel
-            if kinds not in kernel.ready and all(a is b for a, b in zip(given, arrays, strict=True)):
+            found = [a.data if isinstance(a, Tensor) else a for a in args]  # of a list `kinds` says only that it is one
+            if kinds not in kernel.ready and all(a is b for a, b in zip(found, arrays, strict=True)):
                 kernel.prepare(kinds, values)
         return y, arrays, tensors
 
@@ -265,7 +266,8 @@ class ElementwiseOp(Op):
             raise ArgumentError(f"{self.name}: unknown argument {unknown}; it takes {takes}")
         if len(args) != n:
             raise ArgumentError(f"{self.name}: takes {n} inputs ({', '.join(self.inputs)}), got {len(args)}")
-        return args, {**self.params, **params}
+        plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in params.items()}
+        return args, {**self.params, **plain}
 
     def _explained(self, problem: Exception, arrays: Sequence[Any]) -> Exception:
         """What NumPy's complaint means here."""

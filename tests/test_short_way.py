@@ -128,6 +128,32 @@ def test_bare_arrays_are_told_apart_by_their_dtypes():
         assert engine.add(np.ones(3, dtype), np.ones(3, dtype)).dtype == dtype
 
 
+def test_lists_and_numpys_scalars_are_the_same_each_time():
+    x, whole = tensor([1.0, 2.0]), tensor([1, 2])
+    for _ in range(2):
+        for op, f in ((engine.add, np.add), (engine.multiply, np.multiply), (engine.less, np.less)):
+            for a, b in (([1, 2], [3, 1]), ([1.0, 2.0], [3.0, 1.0]), ((1, 2), (3, 1)), ((1, 0), [1, 1])):
+                np.testing.assert_array_equal(op(a, b).numpy(), f(a, b))
+            for number in (np.float64(1.5), np.int64(3), np.float32(1.5), np.int8(3)):
+                np.testing.assert_array_equal(op(x, number).numpy(), f(x.numpy(), number.item()))
+                np.testing.assert_array_equal(op(number, x).numpy(), f(number.item(), x.numpy()))
+                np.testing.assert_array_equal(op(whole, number).numpy(), f(whole.numpy(), number.item()))
+        for a in ([1.0, 2.0], [1, 2], (1, 2), range(1, 3)):
+            np.testing.assert_array_equal(engine.exp(a).numpy(), engine.exp(x).numpy())
+        np.testing.assert_array_equal(engine.lerp([1.0, 2.0], x, [0.5, 0.5]).numpy(), [1, 2])
+
+
+def test_params_may_be_numpys_numbers():
+    x = tensor([-1.0, 2.0], requires_grad=True)
+    wanted = engine.leaky_relu(x, negative_slope=0.25)
+    for number in (np.float64(0.25), np.float32(0.25)):
+        y = engine.leaky_relu(x, negative_slope=number)
+        np.testing.assert_array_equal(y.numpy(), wanted.numpy())
+        (x_bar,) = engine.grad(y, [x], tensor([3.0, 5.0]))
+        np.testing.assert_array_equal(x_bar.numpy(), [0.75, 5])
+    np.testing.assert_array_equal(engine.elu(x, np.int64(2)).numpy(), engine.elu(x, 2).numpy())
+
+
 def test_what_is_not_usual_is_noticed_on_the_short_way_too():
     x = tensor([1.0, 2.0], requires_grad=True)
     for _ in range(2):

@@ -132,9 +132,10 @@ class Elementwise:
     float32, truth values and the bits of integers go to SIMD lanes where they can be built; other dtypes take NumPy's
     whole-array operations.
 
-    short     the short way (`lane_entry`): a function of small arrays of one shape, in the dtypes met first or in
-              float32, and of numbers beside them; of anything else it makes NotImplemented. Where the inputs stand
-              among values that the formula does not read, `given` is how many there are, `read` the inputs' places
+    short     the short way (`lane_entry`): a function of small arrays, in the dtypes met first or in float32, and of
+              numbers beside float32; of anything else it makes NotImplemented. Shapes that don't broadcast raise
+              ValueError. Where the inputs stand among values that the formula does not read, `given` is how many there
+              are, `read` the inputs' places
     ready     functions by kinds of inputs (dtypes, and types of Python numbers), as far as met. Where no array has an
               axis they return NumPy's scalars. Inputs of `SMALL` elements or more are better given to `large`
     """
