@@ -21,6 +21,7 @@ from .shapes import broadcast_shapes
 from .tensor import Tensor
 
 ndarray = np.ndarray
+PLAIN = bool, int, float, np.bool_, np.number, Sym  # what a param may be
 
 
 class Pull:
@@ -191,6 +192,9 @@ class ElementwiseOp(Op):
 
     def _not_met(self, args: Sequence[Any], params: dict[str, Any], kinds: Any) -> Tensor:
         """What no function is ready for: the op looks at it with care."""
+        if any(isinstance(a, np.generic) and a.dtype.kind in "fiub" for a in args):  # NumPy's numbers are weak here
+            plain = [a.item() if isinstance(a, np.generic) else a for a in args]
+            return self(*plain, **({} if params is self.params else params))
         if any(type(a) is Sym for a in args):
             return expr.make(self.name, *args, *params.values())  # type: ignore[return-value]
         return self._done(*self._with_care(args, params, kinds), params)
@@ -266,6 +270,9 @@ class ElementwiseOp(Op):
             raise ArgumentError(f"{self.name}: unknown argument {unknown}; it takes {takes}")
         if len(args) != n:
             raise ArgumentError(f"{self.name}: takes {n} inputs ({', '.join(self.inputs)}), got {len(args)}")
+        for k, v in params.items():
+            if not isinstance(v, PLAIN):
+                raise ArgumentError(f"{self.name}: {k} is {type(v).__name__}, but it takes a plain number")
         plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in params.items()}
         return args, {**self.params, **plain}
 

@@ -26,7 +26,7 @@ from . import expr
 from .arity import BinaryOp, UnaryOp
 from .declare import evaluate
 from .dtypes import is_float
-from .elementwise import ElementwiseOp
+from .elementwise import PLAIN, ElementwiseOp
 from .errors import ArgumentError
 from .expr import ATOMS, Atom, Sym, var
 from .formula import Formula
@@ -64,12 +64,10 @@ class Fused(ElementwiseOp):
 
     def __call__(self, *args: Any, **params: Any) -> Tensor:
         bound = self._bound(args, params)
-        if not is_float_work(bound.args):  # symbols, whole numbers, truth values: what the composition makes of them
-            return self.function(*bound.args, **bound.kwargs)  # type: ignore[no-any-return]
         return super().__call__(*bound.args, **bound.kwargs)
 
     def _not_met(self, args: Sequence[Any], params: dict[str, Any], kinds: Any) -> Tensor:
-        if not is_float_work(args):  # the short way of one and two inputs does not pass `__call__`
+        if not is_float_work(args):  # symbols, whole numbers, truth values: what the composition makes of them
             return self.function(*args, **params)  # type: ignore[no-any-return]
         return super()._not_met(args, params, kinds)
 
@@ -80,7 +78,7 @@ class Fused(ElementwiseOp):
             raise ArgumentError(f"{self.name}: takes {self._takes()}, but {problem}") from None
         bound.apply_defaults()
         for name, value in bound.kwargs.items():
-            if not isinstance(value, (bool, int, float, np.number, Sym)):
+            if not isinstance(value, PLAIN):
                 raise ArgumentError(
                     f"{self.name}: {name} is {type(value).__name__}, but what follows the * is plain numbers; "
                     "move it before the * to pass tensors"

@@ -59,7 +59,7 @@ def test_it_computes_what_the_ufunc_does(op, inputs, shape):
 
 @pytest.mark.parametrize(
     "number",
-    [0.1, -0.0, 2, -7, 1 << 24, -(1 << 24), LARGEST, -LARGEST, 1e-40, 1e-46, POINT],
+    [0.1, -0.0, 2, -7, 1 << 24, -(1 << 24), LARGEST, -LARGEST, 1e-40, 1e-46, np.inf, -np.inf, np.nan, POINT],
 )
 def test_numbers_beside_an_array_are_rounded_as_numpy_does(two, number):
     x = values(9)
@@ -82,7 +82,7 @@ class Own(np.ndarray):
     [
         values(3).astype("float64"), np.arange(3),
         values(3).astype(">f4"), values(3).view(Own), values(3) > 0, [1.0, 2.0, 3.0], None, "x", 1j, True,
-        np.float32(2), np.float64(2), (1 << 24) + 1, -(1 << 24) - 1, 10**400, np.inf, -np.inf, np.nan, 3.5e38,
+        np.float32(2), np.float64(2), (1 << 24) + 1, -(1 << 24) - 1, 10**400, -3.5e38, 3.5e38,
         Tensor(values(3)),
     ],
     ids=lambda x: f"{type(x).__name__} {getattr(x, 'dtype', x)} {getattr(x, 'shape', '')}",
@@ -239,3 +239,23 @@ def test_an_op_is_the_same_with_and_without():
             op(*other).backward(Tensor(x))
     for a, b in zip(first, (t.grad.numpy() for t in other), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+
+
+def test_an_entry_is_made_once():
+    kernel = met("add", values(3), values(3))
+    before = len(lane_entry._alive)
+    for _ in range(3):
+        with using("numpy"):
+            pass
+        kernel(values(3), values(3))
+    assert kernel.short is not declined and len(lane_entry._alive) == before
+
+
+def test_five_and_more_inputs():
+    names = tuple("abcdefg")
+    kernel = Elementwise(Formula(names, (sum(map(var, names), start=var("a")),)))
+    xs = [values(5) for _ in names]
+    wanted = kernel(*xs)
+    np.testing.assert_array_equal(kernel.short(*xs), wanted)
+    wide = [values(*[8 if i == k else 1 for i in range(7)]) for k in range(7)]  # together 8^7 elements
+    assert kernel.short(*wide) is NotImplemented

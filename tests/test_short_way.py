@@ -175,6 +175,34 @@ def test_what_is_not_usual_is_noticed_on_the_short_way_too():
     np.testing.assert_array_equal((large * large).numpy(), large.numpy() ** 2)
 
 
+@pytest.mark.parametrize("number", [np.float32(0.5), np.float64(0.5), np.int64(2), np.bool_(True), np.float16(0.5)])
+def test_numbers_of_numpy_are_weak(number):
+    x, weak = tensor(values(4), requires_grad=True), number.item()
+    for _ in range(2):
+        for y, wanted in (
+            (x * number, x * weak),
+            (number - x, weak - x),
+            (engine.maximum(x, number), engine.maximum(x, weak)),
+        ):
+            assert y.dtype == wanted.dtype == np.float32
+            np.testing.assert_array_equal(y.numpy(), wanted.numpy())
+    (x * number).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), np.full(4, weak, np.float32))
+
+
+def test_a_param_is_a_plain_number():
+    x = tensor(values(4))
+    for wrong in (x, [0.1], None, np.ones(4), 1j):
+        with pytest.raises(
+            ArgumentError, match=f"leaky_relu: negative_slope is {type(wrong).__name__}, but it takes a plain number"
+        ):
+            engine.leaky_relu(x, negative_slope=wrong)
+    np.testing.assert_array_equal(
+        engine.leaky_relu(x - 1, negative_slope=np.float32(0.5)).numpy(),
+        engine.leaky_relu(x - 1, negative_slope=0.5).numpy(),
+    )
+
+
 def test_the_lowering_asked_for_is_the_one_that_runs():
     x = tensor(values(9))
     lanes = engine.exp(x)

@@ -258,7 +258,7 @@ def _in_rows(run: Any, xs: Sequence[Any], out: Sequence[Array]) -> bool:
 def _short(run: Callable[..., Any], given: int, read: Sequence[int]) -> Callable[..., Any]:
     from ..kernels.cpu import lane_cache
 
-    return lane_cache.short(run, SMALL, given, read) or declined
+    return lane_cache.short(run, SMALL, given, tuple(read)) or declined
 
 
 def _as_arrays(y: Any) -> Any:
@@ -308,7 +308,7 @@ class Update:
             target[...] = y
 
 
-def _lane_function(formula: Formula, kinds: tuple[str, ...], flush: bool) -> Callable[..., Any] | None:
+def _lane_function(formula: Formula, kinds: tuple[str, ...], flush: bool) -> Any:
     """A ufunc, or None where the formula, the processor or the user's settings call for NumPy."""
     from ..kernels.cpu import lane_cache
 

@@ -44,8 +44,9 @@ def enabled() -> bool:
     return os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0") and _machine() is not None
 
 
-def function(formula: Formula, kinds: Sequence[str], flush: bool = False) -> np.ufunc | None:
-    """The formula as a ufunc of arrays of these kinds, "f", "?" or those of integers. None where it has no lane form.
+def function(formula: Formula, kinds: Sequence[str], flush: bool = False) -> Any:
+    """The formula as a ufunc, or a function like one, of arrays of these kinds: "f", "?" or those of integers.
+    None where it has no lane form.
 
     With `flush`, numbers below the smallest normal one count as 0: moving averages that fade out would else slow down.
     """
@@ -147,7 +148,8 @@ def _link_shared() -> None:
     _link(_kept("shared", lambda: module))
 
 
-def short(run: Any, below: int, given: int, read: Sequence[int]) -> Callable[..., Any] | None:
+@functools.cache
+def short(run: Any, below: int, given: int, read: tuple[int, ...]) -> Callable[..., Any] | None:
     """The short way past a function in lanes, see `lane_entry.entry`; None if it has several results."""
     kinds, _, results = run.types[0].partition("->")
     found = span_of(run)

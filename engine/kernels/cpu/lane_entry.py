@@ -40,6 +40,7 @@ WORDS = (
     "ndarray", "float", "int", "declined", "make", "call", "keep", "whole",
 )  # fmt: skip
 BROADCAST = 64  # times `below`: arrays of different shapes whose sizes multiply to more may have a large result
+PLENTY = 1 << 32  # where the product of sizes stops growing: times a size it still fits into a word
 READ = 4  # words about each input that is read: its place among the given, dtype, step; may it be a Python number?
 
 _alive: list[Any] = []  # an entry borrows what it is made from
@@ -79,7 +80,8 @@ def entries(module: ir.Module) -> None:
         with counting(b, b.sext(its_axes, I64), 1, (its_shape, I64(8))) as (_, side):
             size.set(b.mul(size.get(), load(b, side, I64)))
         need(b.icmp_unsigned("<", size.get(), word["below"]))
-        most.set(b.mul(most.get(), size.get()))
+        product = b.mul(most.get(), size.get())
+        most.set(b.select(b.icmp_unsigned("<", product, I64(PLENTY)), product, I64(PLENTY)))
         with b.if_else(b.icmp_signed("==", its_axes, I32(0))) as (point, row):
             with point:
                 store(b, I64(0), step)
@@ -104,8 +106,9 @@ def entries(module: ir.Module) -> None:
         with b.if_else(b.icmp_unsigned("==", its_type, word["float"])) as (broken, whole):
             with broken:
                 value = load(b, b.add(x, I64(HEAD)), F64)
-                need(b.fcmp_ordered("<=", value, F64(LARGEST)))
-                need(b.fcmp_ordered(">=", value, F64(-LARGEST)))
+                beyond = b.or_(b.fcmp_ordered(">", value, F64(LARGEST)), b.fcmp_ordered("<", value, F64(-LARGEST)))
+                infinite = b.or_(*(b.fcmp_ordered("==", value, F64(x)) for x in (math.inf, -math.inf)))
+                need(b.or_(b.not_(beyond), infinite))
                 store(b, b.fptrunc(value, F32), number)
             with whole:
                 need(b.icmp_unsigned("==", its_type, word["int"]))
