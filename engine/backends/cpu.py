@@ -211,7 +211,7 @@ class Elementwise:
         if key not in self._lanes:
             run = self._lanes[key] = _lane_function(self.formula, key, self.flush)
             if run is not None:
-                results = run.types[0].partition("->")[2]  # type: ignore[attr-defined]
+                results = run.types[0].partition("->")[2]
                 self._results[run] = [np.dtype(kind) for kind in results]
         return self._lanes[key]
 
