@@ -18,7 +18,7 @@ from engine.formula import Formula
 from engine.record import OPS
 
 pytest.importorskip("llvmlite")
-from engine.kernels.cpu import lane_cache, lane_entry  # noqa: E402
+from engine.kernels.cpu import lane_cache, lane_entry, lane_ufunc  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not lane_cache.enabled(), reason="no machine code in this process")
 
@@ -116,11 +116,21 @@ def test_any_layout_by_way_of_the_ufunc(two):
         two.short(values(3), values(4))
 
 
-def test_what_is_large_and_what_may_become_so_is_declined(two):
-    assert two.short(values(SMALL), values(SMALL)) is NotImplemented  # for that there are more cores
-    assert two.short(values(SMALL), 2.0) is two.short(values(3), values(2, SMALL)[:, ::2]) is NotImplemented
+def test_what_is_large_and_not_of_one_shape_is_declined(two):
+    assert two.short(values(3), values(2, SMALL)[:, ::2]) is NotImplemented
     assert two.short(values(1024, 1), values(1024)) is NotImplemented
     assert two.short(values(128, 100), values(1, 1)).shape == (128, 100)
+
+
+@pytest.mark.parametrize("n", [SMALL, lane_ufunc.PARALLEL_FROM + 5, 300_001])
+def test_large_arrays_of_one_shape_fill_memory_that_is_used_again(two, n):
+    x, z = values(n), values(n)
+    for xs in ((x, z), (x, 2.0), (POINT, x), (x.reshape(-1, 1), z.reshape(-1, 1))):
+        y = two.short(*xs)
+        np.testing.assert_array_equal(y, xs[0] * np.float32(xs[1]) if isinstance(xs[1], float) else xs[0] * xs[1])
+        assert y.base is not None and not y.flags.owndata  # a loan
+    with pytest.raises(TypeError):
+        two.short(x, z, z, out=y)
 
 
 def test_no_array_or_a_wrong_number_of_inputs(two):

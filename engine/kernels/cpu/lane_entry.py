@@ -1,4 +1,4 @@
-"""The short way into a formula's machine code: small arrays of one shape, and numbers.
+"""The short way into a formula's machine code: arrays of one shape, and numbers.
 
 NumPy's way through a ufunc takes half a microsecond: which loop, which axes first, does anything overlap, which marks
 did arithmetic leave? For arrays that lie in rows, all of one shape, none of this is a question:
@@ -7,8 +7,11 @@ did arithmetic leave? For arrays that lie in rows, all of one shape, none of thi
         an array of the expected dtype:    its address, and its step (0 if it has no axes)
         a Python number:                   rounded and put aside, step 0
         anything else:                     decline: NotImplemented
-    if all arrays lie in rows and have one shape: make the result, and run the span over it
-    else: let the ufunc do it all
+    if all arrays lie in rows and have one shape:
+        if they are small:                 make the result, and run the span over it
+        else:                              let the ufunc fill memory that is used again, on every core
+    else, if they are small:               let the ufunc do it all
+    else:                                  decline
 
 What is read of an array are the fields that NumPy's headers show to every compiled extension, in their order there.
 """
@@ -24,9 +27,10 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from .buffers import empty
 from .lane_ir import F32, F64, I1, I32, I64, counting, load, store, variable
 from .lane_loop import call, enter, leave
-from .lane_ufunc import table
+from .lane_ufunc import PARALLEL_FROM, gather_team, table
 
 MOST = 8  # inputs
 HEAD = object.__basicsize__  # of every object; its last word is the type
@@ -36,7 +40,7 @@ EMPTY = 184  # place of PyArray_Empty in NumPy's table of array functions
 LARGEST, EXACT = float(np.finfo(np.float32).max), 1 << 24  # numbers up to here are rounded here as NumPy does it
 
 WORDS = (
-    "ufunc", "span", "flush", "given", "read", "below", "result dtype", "result step",
+    "ufunc", "large", "span", "flush", "given", "read", "below", "result dtype", "result step",
     "ndarray", "float", "int", "declined", "make", "call", "keep", "whole",
 )  # fmt: skip
 BROADCAST = 64  # times `below`: arrays of different shapes whose sizes multiply to more may have a large result
@@ -61,7 +65,7 @@ def entries(module: ir.Module) -> None:
     word = {name: load(b, b.add(words_at, I64(8 * k)), I64) for k, name in enumerate(WORDS)}
     kinds = b.add(words_at, I64(8 * len(WORDS)))
     axes, shape, n = variable(b, I32(0)), variable(b, I64(0)), variable(b, I64(1))  # of the first array with axes
-    alike, arrays, most = variable(b, I1(1)), variable(b, I1(0)), variable(b, I64(1))
+    alike, arrays, large, most = variable(b, I1(1)), variable(b, I1(0)), variable(b, I1(0)), variable(b, I64(1))
     decline = function.append_basic_block("decline")
 
     def need(condition: Any) -> None:
@@ -79,7 +83,7 @@ def entries(module: ir.Module) -> None:
         size = variable(b, I64(1))
         with counting(b, b.sext(its_axes, I64), 1, (its_shape, I64(8))) as (_, side):
             size.set(b.mul(size.get(), load(b, side, I64)))
-        need(b.icmp_unsigned("<", size.get(), word["below"]))
+        large.set(b.or_(large.get(), b.icmp_unsigned(">=", size.get(), word["below"])))
         product = b.mul(most.get(), size.get())
         most.set(b.select(b.icmp_unsigned("<", product, I64(PLENTY)), product, I64(PLENTY)))
         with b.if_else(b.icmp_signed("==", its_axes, I32(0))) as (point, row):
@@ -132,9 +136,12 @@ def entries(module: ir.Module) -> None:
                 take_number(x, its_type, kind, number)
     need(arrays.get())
     with b.if_then(b.not_(alike.get()), likely=False):
+        need(b.not_(large.get()))
         need(b.icmp_signed("!=", axes.get(), I32(0)))
         need(b.icmp_unsigned("<", most.get(), b.mul(word["below"], I64(BROADCAST))))
         b.ret(call(b, word["call"], [word["ufunc"], objects, word["read"], I64(0)], I64))
+    with b.if_then(large.get(), likely=False):
+        b.ret(call(b, word["call"], [word["large"], objects, word["read"], I64(0)], I64))
 
     call(b, word["keep"], [word["result dtype"]])  # the array that is made owns a reference to it
     result = call(b, word["make"], [axes.get(), shape.get(), word["result dtype"], I32(0)], I64)
@@ -159,22 +166,39 @@ def entry(
 ) -> Callable[..., Any] | None:
     """A function of `given` arguments that computes `run`, a ufunc, of those that it reads.
 
-    It declines (NotImplemented) unless these are arrays of `kinds` with fewer than `below` elements each, and Python
-    numbers in place of "f". span: the ufunc's own; code: the address of `lane_entry`. None where it is not known how
-    objects lie in memory. Raises ValueError for shapes that don't broadcast.
+    It declines (NotImplemented) unless these are arrays of `kinds`, of one shape or with fewer than `below` elements
+    each, and Python numbers in place of "f". span: the ufunc's own; code: the address of `lane_entry`. None where it is
+    not known how objects lie in memory. Raises ValueError for shapes that don't broadcast.
     """
     if len(kinds) > MOST or not _as_expected():
         return None
     dtypes, made = [np.dtype(kind) for kind in kinds], np.dtype(result)
-    words = [id(run), *span, given, len(read), below, id(made), made.itemsize, *_addresses()]
+    large = _into_memory(run, made)
+    words = [id(run), id(large), *span, given, len(read), below, id(made), made.itemsize, *_addresses()]
     for place, dtype in zip(read, dtypes, strict=True):
         words += [8 * place, id(dtype), dtype.itemsize, dtype.char == "f"]
     block = np.array(words, np.int64)
-    _alive.append((run, dtypes, made, block))
+    _alive.append((run, large, dtypes, made, block))
     new = ctypes.pythonapi.PyCFunction_NewEx
     new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
     function: Callable[..., Any] = new(ctypes.addressof(_method(code)), block, None)
     return function
+
+
+def _into_memory(run: Any, dtype: Any) -> Callable[..., Any]:
+    """run(*xs) for large arrays of one shape: on every core, in memory that is used again."""
+
+    def large(*xs: Any) -> Any:
+        for x in xs:
+            if type(x) is np.ndarray and x.ndim:
+                break
+        y = empty(x.shape, dtype)
+        if x.size >= PARALLEL_FROM:
+            gather_team()
+        run(*xs, out=y)
+        return y
+
+    return large
 
 
 class Method(ctypes.Structure):
