@@ -133,9 +133,9 @@ class Elementwise:
     whole-array operations.
 
     short     the short way (`lane_entry`): a function of arrays that are alike or small, in the dtypes met first or in
-              float32, and of numbers beside float32; of anything else it makes NotImplemented. Shapes that don't broadcast raise
-              ValueError. Where the inputs stand among values that the formula does not read, `given` is how many there
-              are, `read` the inputs' places
+              float32, and of numbers beside float32; of anything else it makes NotImplemented. Shapes that don't
+              broadcast raise ValueError. Where the inputs stand among values that the formula does not read, `given`
+              is how many there are, `read` the inputs' places
     ready     functions by kinds of inputs (dtypes, and types of Python numbers), as far as met. Where no array has an
               axis they return NumPy's scalars. Inputs of `SMALL` elements or more are better given to `large`
     """
