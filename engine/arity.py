@@ -1,8 +1,9 @@
 """Elementwise ops of one and of two inputs: nearly all calls there are, hence the shortest way.
 
 The steps are those of `ElementwiseOp.__call__`, unrolled. On eight elements the Python around a kernel is the time, so
-the kernel's machine code looks at the inputs itself (`short`, see `backends.cpu.Elementwise`): float32 arrays on the
-CPU, and numbers. Whatever is not so, and every first call, goes the general way.
+the kernel's machine code looks at the inputs itself (`short`, see `backends.cpu.Elementwise`): arrays on the CPU, of
+float32 or the dtype met first, and Python numbers beside float32. Whatever is not so, and every first call, goes the
+general way.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ from .shapes import broadcast_shapes
 from .tensor import Tensor
 
 ndarray = np.ndarray
-PLAIN = bool, int, float, np.bool_, np.number, Sym  # what a param may be
+PLAIN = bool, int, float, Sym  # what a param may be
+WEAK = {"b": bool, "i": int, "u": int, "f": float}  # what NumPy's numbers become, by the kind of their dtype
 
 
 class Pull:
@@ -176,7 +177,9 @@ class ElementwiseOp(Op):
         return self._unusual(args, arrays, params) if y is NotImplemented else self._done(y, arrays, args, params)
 
     def _unusual(self, args: Sequence[Any], arrays: Sequence[Any], params: dict[str, Any]) -> Tensor:
-        """What the short way declines: other dtypes, large arrays, other devices, symbols, first calls, mistakes."""
+        """What the short way declines: other dtypes, large arrays of several shapes or out of order, other devices,
+        symbols, first calls, mistakes.
+        """
         kernel, given = self._kernel, arrays
         if params is not self.params:
             kernel, given = self._open, [*arrays, *params.values()]
@@ -192,8 +195,8 @@ class ElementwiseOp(Op):
 
     def _not_met(self, args: Sequence[Any], params: dict[str, Any], kinds: Any) -> Tensor:
         """What no function is ready for: the op looks at it with care."""
-        if any(isinstance(a, np.generic) and a.dtype.kind in "fiub" for a in args):  # NumPy's numbers are weak here
-            plain = [a.item() if isinstance(a, np.generic) else a for a in args]
+        plain = [_plain(a) for a in args]
+        if any(a is not b for a, b in zip(args, plain, strict=True)):
             return self(*plain, **({} if params is self.params else params))
         if any(type(a) is Sym for a in args):
             return expr.make(self.name, *args, *params.values())  # type: ignore[return-value]
@@ -266,14 +269,17 @@ class ElementwiseOp(Op):
             args = args[:n]
         unknown = sorted(params.keys() - self.params.keys())
         if unknown:
-            takes = list(self.params) if self.params else f"only its inputs {self.inputs}"
-            raise ArgumentError(f"{self.name}: unknown argument {unknown}; it takes {takes}")
+            takes = f"{list(self.params)}, and" if self.params else "only"
+            inputs = f"its inputs ({', '.join(self.inputs)}) by position"
+            raise ArgumentError(f"{self.name}: unknown argument {unknown}; it takes {takes} {inputs}")
         if len(args) != n:
-            raise ArgumentError(f"{self.name}: takes {n} inputs ({', '.join(self.inputs)}), got {len(args)}")
-        for k, v in params.items():
+            inputs = f"{n} input{'s' if n > 1 else ''} ({', '.join(self.inputs)})"
+            raise ArgumentError(f"{self.name}: takes {inputs}, got {len(args)}")
+        plain = {k: _plain(v) for k, v in params.items()}
+        for k, v in plain.items():
             if not isinstance(v, PLAIN):
-                raise ArgumentError(f"{self.name}: {k} is {type(v).__name__}, but it takes a plain number")
-        plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in params.items()}
+                remedy = "; .item() gives that of one element" if isinstance(v, (Tensor, ndarray)) else ""
+                raise ArgumentError(f"{self.name}: {k} is {type(v).__name__}, but it takes a plain number{remedy}")
         return args, {**self.params, **plain}
 
     def _explained(self, problem: Exception, arrays: Sequence[Any]) -> Exception:
@@ -376,6 +382,12 @@ class ElementwiseOp(Op):
 
 def _only_used(f: Formula) -> Formula:
     return Formula(tuple(n for n in f.inputs if n in f.used), f.outs, f.params)
+
+
+def _plain(x: Any) -> Any:
+    """A number of NumPy's as Python's, which is weak beside an array; anything else as it is."""
+    make = WEAK.get(x.dtype.kind) if isinstance(x, np.generic) else None  # .item() keeps a long double
+    return x if make is None else make(x)
 
 
 def _like(x: Any, g: Tensor) -> Any:

@@ -17,7 +17,7 @@ from .dtypes import canonical, default_dtype
 from .errors import DeviceError, DTypeError
 from .samples import Domain, Draw, Kink
 from .shapes import Shape, Signature
-from .tensor import Tensor
+from .tensor import Tensor, from_python
 
 OPS: dict[str, Op] = {}
 
@@ -145,7 +145,7 @@ def _foreign(op: str, a: Any) -> Any:
         canonical(a.dtype)
         return a.item() if isinstance(a, np.generic) and a.dtype.kind in "fiub" else get_backend("cpu").asarray(a)
     if isinstance(a, (list, tuple, range)):
-        array = np.asarray([x.data if isinstance(x, Tensor) else x for x in a])
+        array = from_python(op, a)
         return array.astype(default_dtype()) if array.dtype == np.float64 else array
     if is_owned(a):
         return a

@@ -553,7 +553,7 @@ def _make(data: Any, dtype: Any, device: str | None, requires_grad: bool, copy: 
         data, device = data.data, device or data.device
     goal = None if dtype is None else canonical(dtype)
     if not hasattr(data, "dtype"):
-        data = _from_python(data)
+        data = from_python("tensor", data)
         if goal is None and data.dtype.kind == "f":
             goal = default_dtype()
     elif not isinstance(data, (np.ndarray, np.generic)):
@@ -580,14 +580,14 @@ def _from_library(data: Any, device: str | None) -> tuple[Array, str | None]:
     return (data if isinstance(data, np.ndarray) else move(data, get_backend(device))), device
 
 
-def _from_python(data: Any) -> Any:
+def from_python(op: str, data: Any) -> Any:
     """Numbers and nested lists (tensors among them) as a NumPy array."""
     try:
         array = np.asarray(_lower(data))
     except ValueError as e:
-        raise ShapeError(f"tensor: the nested lists are ragged ({e}); give every row the same length") from None
+        raise ShapeError(f"{op}: the nested lists are ragged ({e}); give every row the same length") from None
     if array.dtype == object:
-        raise DTypeError(f"tensor: can't make numbers of {type(data).__name__}; give numbers, nested lists or an array")
+        raise DTypeError(f"{op}: can't make numbers of {type(data).__name__}; give numbers, nested lists or an array")
     canonical(array.dtype)
     return array
 

@@ -192,7 +192,7 @@ def test_numbers_of_numpy_are_weak(number):
 
 def test_a_param_is_a_plain_number():
     x = tensor(values(4))
-    for wrong in (x, [0.1], None, np.ones(4), 1j):
+    for wrong in (x, [0.1], None, np.ones(4), 1j, np.complex64(1)):
         with pytest.raises(
             ArgumentError, match=f"leaky_relu: negative_slope is {type(wrong).__name__}, but it takes a plain number"
         ):
@@ -201,6 +201,28 @@ def test_a_param_is_a_plain_number():
         engine.leaky_relu(x - 1, negative_slope=np.float32(0.5)).numpy(),
         engine.leaky_relu(x - 1, negative_slope=0.5).numpy(),
     )
+
+
+def test_the_remedies_of_wrong_arguments():
+    x = tensor(values(4))
+    for wrong in (x, np.ones(4)):
+        with pytest.raises(ArgumentError, match=r"takes a plain number; \.item\(\) gives that of one element"):
+            engine.leaky_relu(x, negative_slope=wrong)
+    with pytest.raises(ArgumentError, match=r"exp: unknown argument \['x'\]; .* only its inputs \(x\) by position"):
+        engine.exp(x=x)
+    with pytest.raises(ArgumentError, match=r"takes \['negative_slope'\], and its inputs \(x\) by position"):
+        engine.leaky_relu(x, slope=0.1)
+    with pytest.raises(ArgumentError, match=r"exp: takes 1 input \(x\), got 0"):
+        engine.exp()
+    with pytest.raises(ShapeError, match="add: the nested lists are ragged .* give every row the same length"):
+        engine.add(x, [[1.0, 2.0], [3.0]])
+
+
+def test_a_long_double_is_a_number_too():
+    x, number = tensor(values(4)), np.longdouble(0.5)
+    for y, wanted in ((x + number, x + 0.5), (number * x, 0.5 * x), (engine.elu(-x, number), engine.elu(-x, 0.5))):
+        assert y.dtype == np.float32
+        np.testing.assert_array_equal(y.numpy(), wanted.numpy())
 
 
 def test_the_lowering_asked_for_is_the_one_that_runs():

@@ -78,7 +78,8 @@ def backend_of(array: Any) -> Backend:
             return backend
     if type(array).__module__.split(".")[0] == "cupy":  # an array from outside, before we were asked for its device
         return get_backend(f"cuda:{array.device.id}")
-    raise DeviceError(f"no backend owns an array of type {type(array).__module__}.{type(array).__name__}")
+    kind = f"{type(array).__module__}.{type(array).__name__}"
+    raise DeviceError(f"no backend owns an array of type {kind}; engine.tensor(...) takes numbers and lists")
 
 
 def is_owned(array: Any) -> bool:

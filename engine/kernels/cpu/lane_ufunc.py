@@ -28,16 +28,19 @@ _alive: list[Any] = []  # a ufunc borrows what it is made from
 _spans: dict[Any, tuple[int, bool]] = {}  # ufunc -> its span, and whether it flushes
 
 
-def parallel_from(words: int) -> int:
-    """From how many elements on a formula of so many instructions is shared by several cores."""
-    return max(PARALLEL_FROM, PARALLEL_WORK // (words + 14))  # 14 for memory and the loop
+def parallel_from(words: int, moved: int = 8) -> int:
+    """From how many elements on a formula of so many instructions, which moves so many bytes an element, is shared by
+    several cores.
+    """
+    return max(PARALLEL_FROM, PARALLEL_WORK // (words + min(14, 7 * moved // 4)))  # 14 for memory and the loop
 
 
 def ufunc(
     span: int, loop: int, inputs: Sequence[str], results: Sequence[str], words: int = 1, flush: bool = False
 ) -> Any:
     """The ufunc whose rows are computed by `loop(args, dimensions, steps, data)`, `words` instructions an element."""
-    data = (ctypes.c_int64 * 4)(span, ctypes.addressof(_team), flush, parallel_from(words))
+    moved = sum(np.dtype(kind).itemsize for kind in (*inputs, *results))
+    data = (ctypes.c_int64 * 4)(span, ctypes.addressof(_team), flush, parallel_from(words, moved))
     functions, datas = (ctypes.c_void_p * 1)(loop), (ctypes.c_void_p * 1)(ctypes.addressof(data))
     kinds = bytes(np.dtype(kind).num for kind in (*inputs, *results))
     _alive.append((data, functions, datas, kinds))
