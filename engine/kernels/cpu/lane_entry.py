@@ -13,6 +13,9 @@ did arithmetic leave? For arrays that lie in rows, all of one shape, none of thi
     else, if they are small:               let the ufunc do it all
     else:                                  decline
 
+In rows: in C order and aligned. An array without axes goes with any shape, as a number does; where there is no array
+at all, it declines. Whoever is declined goes the general way (`ElementwiseOp._unusual`).
+
 What is read of an array are the fields that NumPy's headers show to every compiled extension, in their order there.
 """
 
@@ -33,19 +36,24 @@ from .lane_loop import call, enter, leave
 from .lane_ufunc import PARALLEL_FROM, gather_team, table
 
 MOST = 8  # inputs
-HEAD = object.__basicsize__  # of every object; its last word is the type
-TYPE, DATA, AXES, SHAPE, DTYPE, FLAGS = HEAD - 8, HEAD, HEAD + 8, HEAD + 16, HEAD + 40, HEAD + 48
+HEAD = object.__basicsize__  # bytes that every object begins with; the last word of them is its type
+TYPE, DATA, AXES, SHAPE, DTYPE, FLAGS = HEAD - 8, HEAD, HEAD + 8, HEAD + 16, HEAD + 40, HEAD + 48  # of an array
 IN_A_ROW = 0x101  # flags: C order, aligned
 EMPTY = 184  # place of PyArray_Empty in NumPy's table of array functions
 LARGEST, EXACT = float(np.finfo(np.float32).max), 1 << 24  # numbers up to here are rounded here as NumPy does it
 
+# Of one formula. Objects, by their addresses: the ufunc, the function of `_into_memory`, the result's dtype, three
+# types, and `declined`, which is NotImplemented. Functions: the formula's span (see `lane_loop`); of C, make is
+# PyArray_Empty, call PyObject_Vectorcall, keep Py_IncRef, whole PyLong_AsLongLongAndOverflow. Numbers: whether
+# subnormal numbers are flushed to 0, how many arguments are given and how many of them read, the number of elements
+# from which an array is large (`below`), a result's step in bytes
 WORDS = (
     "ufunc", "large", "span", "flush", "given", "read", "below", "result dtype", "result step",
     "ndarray", "float", "int", "declined", "make", "call", "keep", "whole",
 )  # fmt: skip
 BROADCAST = 64  # times `below`: arrays of different shapes whose sizes multiply to more may have a large result
 PLENTY = 1 << 32  # where the product of sizes stops growing: times a size it still fits into a word
-READ = 4  # words about each input that is read: its place among the given, dtype, step; may it be a Python number?
+READ = 4  # words about each input that is read: its place among the given in bytes, dtype, step; a number, too?
 
 _alive: list[Any] = []  # an entry borrows what it is made from
 
@@ -65,10 +73,12 @@ def entries(module: ir.Module) -> None:
     word = {name: load(b, b.add(words_at, I64(8 * k)), I64) for k, name in enumerate(WORDS)}
     kinds = b.add(words_at, I64(8 * len(WORDS)))
     axes, shape, n = variable(b, I32(0)), variable(b, I64(0)), variable(b, I64(1))  # of the first array with axes
+    # all in rows and of one shape? is there any array? a large one? the product of their sizes, up to PLENTY
     alike, arrays, large, most = variable(b, I1(1)), variable(b, I1(0)), variable(b, I1(0)), variable(b, I64(1))
     decline = function.append_basic_block("decline")
 
     def need(condition: Any) -> None:
+        """Decline unless it holds."""
         on = b.append_basic_block("on")
         b.cbranch(condition, on, decline)
         b.position_at_end(on)
@@ -111,7 +121,7 @@ def entries(module: ir.Module) -> None:
             with broken:
                 value = load(b, b.add(x, I64(HEAD)), F64)
                 beyond = b.or_(b.fcmp_ordered(">", value, F64(LARGEST)), b.fcmp_ordered("<", value, F64(-LARGEST)))
-                infinite = b.or_(*(b.fcmp_ordered("==", value, F64(x)) for x in (math.inf, -math.inf)))
+                infinite = b.or_(*(b.fcmp_ordered("==", value, F64(end)) for end in (math.inf, -math.inf)))
                 need(b.or_(b.not_(beyond), infinite))
                 store(b, b.fptrunc(value, F32), number)
             with whole:
@@ -167,7 +177,8 @@ def entry(
     """A function of `given` arguments that computes `run`, a ufunc, of those that it reads.
 
     It declines (NotImplemented) unless these are arrays of `kinds`, of one shape or with fewer than `below` elements
-    each, and Python numbers in place of "f". span: the ufunc's own; code: the address of `lane_entry`. None where it is
+    each, and Python numbers in place of "f". span: the formula's machine code for one row, and whether it flushes
+    subnormal numbers; read: places of the inputs among the `given`; code: the address of `lane_entry`. None where it is
     not known how objects lie in memory. Raises ValueError for shapes that don't broadcast.
     """
     if len(kinds) > MOST or not _as_expected():
