@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 VIEW = "a view: nothing is computed, the row is the cost of a call"
-CALL = "the Python around one call of a ufunc (about 1 µs) against PyTorch's C++; the kernels are alike"
+CALL = "the Python around one call of a kernel (about 1 µs) against PyTorch's C++; the kernels are alike"
 CACHES = (
     "bound by the caches: what is left is the Python of a large result (about 10 µs) and, in the first calls after a "
     "pause, a second core that comes late"
