@@ -57,9 +57,10 @@ def losses(each: Fused, *inputs: Any, axis: Any, reduction: str, **numbers: Any)
 def same_shape(op: str, y_true: Any, y_pred: Any) -> None:
     """(N,) against (N,1) would broadcast to (N,N), and train on nonsense."""
     if y_true.shape != y_pred.shape:
+        sparse = ", or use the sparse loss if y_true holds class numbers" if op.startswith("categorical") else ""
         raise ShapeError(
-            f"{op}: y_true has shape {y_true.shape}, y_pred {y_pred.shape}; they must be equal: reshape one of them, "
-            "or use the sparse loss if y_true holds class numbers"
+            f"{op}: y_true has shape {y_true.shape}, y_pred {y_pred.shape}; they must be equal: reshape one of them"
+            + sparse
         )
 
 
