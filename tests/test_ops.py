@@ -383,7 +383,7 @@ def test_a_bad_call_says_what_where_and_the_remedy(name, k):
 def test_elementwise_shapes_that_do_not_broadcast_are_named(name):
     op = OPS[name]
     if len(op.inputs) < 2:
-        with pytest.raises(engine.ArgumentError, match=rf"{name}: takes \d inputs|{name}: unknown argument"):
+        with pytest.raises(engine.ArgumentError, match=rf"{name}: takes \d inputs?|{name}: unknown argument"):
             op()
         return
     xs = [np.ones((2, 3)), np.ones((4,)), np.ones((4,))][: len(op.inputs)]
