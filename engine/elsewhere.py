@@ -32,3 +32,10 @@ def remedy(name: str, known: Iterable[str]) -> str:
         return f"; what others call {name} is {HERE[name]} here"
     near = difflib.get_close_matches(name.lower(), known, 1, 0.76)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def for_a_tensor(name: str, known: Iterable[str]) -> str:
+    """Likewise, of an attribute that a tensor has not: ops are functions here."""
+    from .op import OPS
+
+    return f"; write engine.{name}(x)" if name in OPS else remedy(name, known)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import autograd, changes, replay
+from . import autograd, changes, elsewhere, replay
 from .backends import Array, Backend, backend_of, current_device, get_backend, is_device, is_owned, move
 from .dtypes import canonical, default_dtype, is_float
 from .errors import DTypeError, GradientError, IndexRangeError, ShapeError
@@ -114,14 +114,8 @@ class Tensor:
 
     def __getattr__(self, name: str) -> Any:
         """Only what is missing comes here."""
-        said = "" if name.startswith("_") else self._instead_of(name)
+        said = "" if name.startswith("_") else elsewhere.for_a_tensor(name, dir(type(self)))
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'{said}")
-
-    def _instead_of(self, name: str) -> str:
-        from .elsewhere import remedy
-        from .op import OPS
-
-        return f"; write engine.{name}(x)" if name in OPS else remedy(name, dir(type(self)))
 
     def __len__(self) -> int:
         if not self.shape:

@@ -272,6 +272,11 @@ def test_in_place():
 
 
 # ------------------------------------------------------------------------------------------------ threads
+def test_the_fewer_bytes_an_element_moves_the_later_is_it_shared():
+    least = [lane_ufunc.parallel_from(1, moved) for moved in (2, 3, 8, 12)]
+    assert least == sorted(least, reverse=True) and least[0] > 2 * least[2] and least[2] == least[3]
+
+
 @pytest.mark.parametrize("n", [5 * lane_ufunc.CHUNK + 11, 12 * lane_ufunc.CHUNK + 11, 9 * lane_ufunc.LARGE_CHUNK + 11])
 def test_the_same_bits_on_any_number_of_threads(n):
     from engine.kernels.cpu import threads
