@@ -195,7 +195,7 @@ class ElementwiseOp(Op):
 
     def _not_met(self, args: Sequence[Any], params: dict[str, Any], kinds: Any) -> Tensor:
         """What no function is ready for: the op looks at it with care."""
-        plain = [_plain(a) for a in args]
+        plain = [plain_number(a) for a in args]
         if any(a is not b for a, b in zip(args, plain, strict=True)):
             return self(*plain, **({} if params is self.params else params))
         if any(type(a) is Sym for a in args):
@@ -275,7 +275,7 @@ class ElementwiseOp(Op):
         if len(args) != n:
             inputs = f"{n} input{'s' if n > 1 else ''} ({', '.join(self.inputs)})"
             raise ArgumentError(f"{self.name}: takes {inputs}, got {len(args)}")
-        plain = {k: _plain(v) for k, v in params.items()}
+        plain = {k: plain_number(v) for k, v in params.items()}
         for k, v in plain.items():
             if not isinstance(v, PLAIN):
                 remedy = "; .item() gives that of one element" if isinstance(v, (Tensor, ndarray)) else ""
@@ -384,7 +384,7 @@ def _only_used(f: Formula) -> Formula:
     return Formula(tuple(n for n in f.inputs if n in f.used), f.outs, f.params)
 
 
-def _plain(x: Any) -> Any:
+def plain_number(x: Any) -> Any:
     """A number of NumPy's as Python's, which is weak beside an array; anything else as it is."""
     make = WEAK.get(x.dtype.kind) if isinstance(x, np.generic) else None  # .item() keeps a long double
     return x if make is None else make(x)

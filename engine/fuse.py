@@ -26,7 +26,7 @@ from . import expr
 from .arity import BinaryOp, UnaryOp
 from .declare import evaluate
 from .dtypes import is_float
-from .elementwise import PLAIN, ElementwiseOp
+from .elementwise import PLAIN, ElementwiseOp, plain_number
 from .errors import ArgumentError
 from .expr import ATOMS, Atom, Sym, var
 from .formula import Formula
@@ -78,6 +78,7 @@ class Fused(ElementwiseOp):
             raise ArgumentError(f"{self.name}: takes {self._takes()}, but {problem}") from None
         bound.apply_defaults()
         for name, value in bound.kwargs.items():
+            bound.arguments[name] = value = plain_number(value)
             if not isinstance(value, PLAIN):
                 raise ArgumentError(
                     f"{self.name}: {name} is {type(value).__name__}, but what follows the * is plain numbers; "

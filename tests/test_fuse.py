@@ -299,3 +299,17 @@ def test_numbers_behind_the_star_hold_at_every_call():
         np.testing.assert_allclose(pull(x, x * 2).numpy(), -x.numpy() / 2, rtol=1e-6)
     swish(x).sum().backward()
     assert x.grad.shape == x.shape
+
+
+@pytest.mark.parametrize("number", [np.float32(2), np.float64(2), np.int64(2), np.bool_(True)])
+def test_a_number_of_numpys_is_a_plain_number(number):
+    @fuse
+    def scaled(x, *, k=1.0):
+        return x * k
+
+    x = tensor([1.0, 2.0], requires_grad=True)
+    y = scaled(x, k=number)
+    y.sum().backward()
+    assert y.dtype == np.float32
+    np.testing.assert_array_equal(y.numpy(), [float(number), 2 * float(number)])
+    np.testing.assert_array_equal(x.grad.numpy(), [float(number)] * 2)
