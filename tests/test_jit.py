@@ -156,6 +156,19 @@ def test_every_part_is_done_once_however_often_the_team_sleeps_and_wakes():
     assert (x == 60 * 2000).all() and (y == 60).all()
 
 
+def test_every_hand_is_played_whether_parts_are_many_or_few():
+    team = threads.Team(3)
+    for parts in (1, 2, 3, 4, 7, 31):
+        x, y = np.zeros(parts), np.zeros(parts)
+        slots = [threads.address_of(x), parts, threads.address_of(y), parts]
+        work = threads.job(who_worked, parts, slots)
+        for repeat in range(20):
+            team.wake(3)
+            threads.lead.entry(team.board, threads.run_part.address, work.buffer_info()[0], parts, 3)
+            assert (x == 2000 * (repeat + 1)).all() and (y == repeat + 1).all()
+    team.dismiss()
+
+
 def test_members_sleep_when_nothing_is_to_be_done():
     launch(who_worked, 40, np.zeros(40), np.zeros(40))
     time.sleep(0.3)

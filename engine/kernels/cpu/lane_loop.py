@@ -21,12 +21,12 @@ def loops(module: ir.Module) -> None:
     arithmetic leaves in the control register are wiped away: NumPy would make warnings of them, and a formula means
     its infinities.
     """
-    share = ir.Function(module, ir.FunctionType(VOID, [I64]), "lane_share")
-    _write_share(ir.IRBuilder(share.append_basic_block("entry")), share.args[0])
+    share = ir.Function(module, ir.FunctionType(VOID, [I64] * 2), "lane_share")
+    _write_share(ir.IRBuilder(share.append_basic_block("entry")), *share.args)
     loop = ir.Function(module, ir.FunctionType(VOID, [I64] * 4), "lane_loop")
     b = ir.IRBuilder(loop.append_basic_block("entry"))
     args, dimensions, steps, data = loop.args
-    job_address = b.ptrtoint(b.alloca(ir.ArrayType(I64, 7)), I64)
+    job_address = b.ptrtoint(b.alloca(ir.ArrayType(I64, 6)), I64)
     n = load(b, dimensions, I64)
     span_address, team, flush, parallel_from = (load(b, b.add(data, I64(8 * k)), I64) for k in range(4))
     lead, board, workers = (load(b, b.add(team, I64(8 * k)), I64) for k in range(3))
@@ -35,9 +35,10 @@ def loops(module: ir.Module) -> None:
     with b.if_else(b.and_(long, b.icmp_signed(">", workers, I64(0)))) as (shared, alone):
         with shared:
             chunk = _chunk(b, n, b.add(workers, I64(1)))
-            for k, word in enumerate((span_address, args, steps, n, I64(0), flush, chunk)):
+            for k, word in enumerate((span_address, args, steps, n, flush, chunk)):
                 store(b, word, b.add(job_address, I64(8 * k)))
-            call(b, lead, [board, b.ptrtoint(share, I64), job_address, workers])
+            parts = b.udiv(b.add(n, b.sub(chunk, I64(1))), chunk)
+            call(b, lead, [board, b.ptrtoint(share, I64), job_address, parts, workers])
         with alone:
             call(b, span_address, [args, steps, I64(0), n])
     leave(b, state)
@@ -56,20 +57,13 @@ def _chunk(b: ir.IRBuilder, n: Any, threads: Any) -> Any:
     return b.select(b.icmp_signed(">", chunk, I64(LARGE_CHUNK)), I64(LARGE_CHUNK), chunk)
 
 
-def _write_share(b: ir.IRBuilder, job: Any) -> None:
-    """What each thread of the team does: take the next chunk until none is left."""
-    span_address, args, steps, n, _, flush, chunk = (load(b, b.add(job, I64(8 * k)), I64) for k in range(7))
+def _write_share(b: ir.IRBuilder, job: Any, part: Any) -> None:
+    """A part of the job: one chunk."""
+    span_address, args, steps, n, flush, chunk = (load(b, b.add(job, I64(8 * k)), I64) for k in range(6))
     state = enter(b, flush)
-    take, work, end = (b.append_basic_block(s) for s in ("take", "work", "end"))
-    b.branch(take)
-    b.position_at_end(take)
-    start = b.atomic_rmw("add", b.inttoptr(b.add(job, I64(32)), I64.as_pointer()), chunk, "monotonic")
-    b.cbranch(b.icmp_signed("<", start, n), work, end)
-    b.position_at_end(work)
+    start = b.mul(part, chunk)
     rest = b.sub(n, start)
     call(b, span_address, [args, steps, start, b.select(b.icmp_signed("<", rest, chunk), rest, chunk)])
-    b.branch(take)
-    b.position_at_end(end)
     leave(b, state)
     b.ret_void()
 

@@ -3,7 +3,7 @@
 NumPy's loops meet one row after the other, which are too short to be shared by several cores. Where operands are rows
 of a matrix, the rows themselves are shared:
 
-    for each row, taken from a common counter:
+    for each row of a part:
         for each operand: its address = base + row * row step
         the span of the row
 """
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from .lane_ir import I64, counting, load, looping, store, variable
+from .lane_ir import I64, counting, load, store
 from .lane_loop import call, enter, leave
 from .lane_ufunc import CHUNK
 from .team import lead
@@ -28,31 +28,27 @@ Array = np.ndarray[Any, Any]
 
 
 def rows(module: ir.Module) -> None:
-    """Add `void lane_rows(job)`: what each thread does.
+    """Add `void lane_rows(job, part)`.
 
-    A job is (span, inner steps, row length, rows, the next row, rows to take at a time, flush?, operands), and then
-    the bases and the row steps of the operands.
+    A job is (span, inner steps, row length, rows, rows of a part, flush?, operands), and then the bases and the row
+    steps of the operands.
     """
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64]), "lane_rows")
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [I64] * 2), "lane_rows")
     b = ir.IRBuilder(function.append_basic_block("entry"))
-    job = function.args[0]
-    span, steps, n, count, _, at_a_time, flush, operands = (load(b, b.add(job, I64(8 * k)), I64) for k in range(8))
+    job, part = function.args
+    span, steps, n, count, size, flush, operands = (load(b, b.add(job, I64(8 * k)), I64) for k in range(7))
     here = b.ptrtoint(b.alloca(ir.ArrayType(I64, MOST)), I64)
-    bases = b.add(job, I64(64))
+    bases = b.add(job, I64(56))
     row_steps = b.add(bases, b.mul(I64(8), operands))
     state = enter(b, flush)
-    counter = b.inttoptr(b.add(job, I64(32)), I64.as_pointer())
-    first = variable(b, b.atomic_rmw("add", counter, at_a_time, "monotonic"))
-    with looping(b, lambda: b.icmp_signed("<", first.get(), count)):
-        left = b.sub(count, first.get())
-        taken = b.select(b.icmp_signed("<", left, at_a_time), left, at_a_time)
-        with counting(b, taken, 1) as (i,):
-            row = b.add(first.get(), i)
-            places = (bases, I64(8)), (row_steps, I64(8)), (here, I64(8))
-            with counting(b, operands, 1, *places) as (_, base, step, place):
-                store(b, b.add(load(b, base, I64), b.mul(row, load(b, step, I64))), place)
-            call(b, span, [here, steps, I64(0), n])
-        first.set(b.atomic_rmw("add", counter, at_a_time, "monotonic"))
+    first = b.mul(part, size)
+    left = b.sub(count, first)
+    with counting(b, b.select(b.icmp_signed("<", left, size), left, size), 1) as (i,):
+        row = b.add(first, i)
+        places = (bases, I64(8)), (row_steps, I64(8)), (here, I64(8))
+        with counting(b, operands, 1, *places) as (_, base, step, place):
+            store(b, b.add(load(b, base, I64), b.mul(row, load(b, step, I64))), place)
+        call(b, span, [here, steps, I64(0), n])
     leave(b, state)
     b.ret_void()
 
@@ -72,13 +68,13 @@ def share(kernel: tuple[int, int, bool], xs: Sequence[Any], out: Sequence[Array]
     if len(axes) != 2:
         return False
     (n, inner), (count, outer) = axes
-    at_a_time = max(1, CHUNK // n)
-    if count <= at_a_time:
+    size = max(1, CHUNK // n)
+    if count <= size:
         return False
     steps = array("q", inner)
-    head = [kernel[0], steps.buffer_info()[0], n, count, 0, at_a_time, kernel[2], len(operands)]
+    head = [kernel[0], steps.buffer_info()[0], n, count, size, kernel[2], len(operands)]
     job = array("q", [*head, *(x.ctypes.data for x in operands), *outer])
-    lead.entry(call_team(workers)[1], kernel[1], job.buffer_info()[0], workers)
+    lead.entry(call_team(workers)[1], kernel[1], job.buffer_info()[0], -(-count // size), workers)
     return True
 
 

@@ -4,16 +4,22 @@ A training step is dozens of kernels with some Python in between. A thread that 
 when it is called: longer than many kernels take. So each member, done with a job, watches for the next one for about
 a millisecond, yielding to whoever else wants its core, and only then goes to sleep.
 
-    leader   lead(share, job, workers)                   member   stay(its number)
+    leader   lead(run, job, parts, workers)              member   stay(its number)
              take the leader's lock, else work alone              for a millisecond: is there a job not seen yet?
-             post the job                                             count yourself in
-             share(job)         # take parts until none is left       if it is still posted: share(job)
-             take the job down                                        count yourself out
-             wait until nobody is counted in                      mark yourself asleep; return, to wait for the bell
+             deal the parts out, a row of them to each                count yourself in
+             post the job                                             if it is still posted: work
+             work                                                     count yourself out
+             take the job down                                    mark yourself asleep; return, to wait for the bell
+             wait until nobody is counted in
 
-Who comes late finds nothing posted and does no harm: nobody waits for a member that has not begun. A second leader (the
-caller's own thread) works alone, which is right: its work and the first's are side by side already. After a fork the
-child has no members; they are hired again when it first has work for them.
+    work     for each hand, my own first:
+                 while it holds a part: run(job, part)
+
+Each has a hand of its own, the same parts in every kernel of one shape, so what a core wrote it reads again, out of its
+own cache; and who is done helps out the others. Who comes late finds nothing posted and does no harm: nobody waits for
+a member that has not begun. A second leader (the caller's own thread) works alone, which is right: its work and the
+first's are side by side already. After a fork the child has no members; they are hired again when it first has work
+for them.
 """
 
 from __future__ import annotations
@@ -34,7 +40,7 @@ from numba.extending import intrinsic
 
 from engine.forks import lock
 
-from .jit import Kernel, number_at
+from .jit import Kernel, device, number_at
 
 PAUSE: dict[str, tuple[str, list[Any]]] = dict.fromkeys(("x86_64", "AMD64"), ("llvm.x86.sse2.pause", []))
 PAUSE |= dict.fromkeys(("aarch64", "arm64"), ("llvm.aarch64.hint", [ir.IntType(32)(1)]))
@@ -43,9 +49,9 @@ PAUSES = 24  # instructions that wait a little, in a round
 PATIENCE = 64  # rounds in which the leader waits without yielding
 
 # The board: int64 words, those that different threads write on cache lines of their own.
-POSTED, NUMBER, COUNTED_IN, SHARE, JOB, WORKERS, LEADER = 0, 8, 16, 24, 25, 26, 32
-LEAVE, YIELD, ABSENT, MEMBERS = 40, 41, 42, 48
-SEEN, ASLEEP, MEMBER = 0, 1, 8  # of each member; words a member
+POSTED, NUMBER, COUNTED_IN, RUN, JOB, WORKERS, LEADER = 0, 8, 16, 24, 25, 26, 32
+LEAVE, YIELD, ABSENT, THREADS = 40, 41, 42, 48
+SEEN, ASLEEP, NEXT, END, LINE = 0, 1, 2, 3, 8  # of each thread, the leader's first; words a line
 
 
 # --- words -----------------------------------------------------------------------------------------------------------
@@ -107,27 +113,32 @@ def _yield(typing: Any, function: Any) -> Any:
 
 
 @intrinsic
-def _call(typing: Any, share: Any, job: Any) -> Any:
+def _call(typing: Any, run: Any, job: Any, part: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)])
-        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [args[1]])
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * 2)
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64), generate
+    return types.void(types.int64, types.int64, types.int64), generate
 
 
 # --- the two sides --------------------------------------------------------------------------------------------------
 
 
-def _lead(board, share, job, workers):  # type: ignore[no-untyped-def]
-    if _swap(board + 8 * LEADER, 1):
-        _call(share, job)
+def _lead(board, run, job, parts, workers):  # type: ignore[no-untyped-def]
+    if workers <= 0 or _swap(board + 8 * LEADER, 1):
+        for part in range(parts):
+            _call(run, job, part)
         return
-    _swap(board + 8 * SHARE, share)
+    for thread in range(workers + 1):
+        hand = board + 8 * (THREADS + LINE * thread)
+        _swap(hand + 8 * NEXT, thread * parts // (workers + 1))
+        _swap(hand + 8 * END, (thread + 1) * parts // (workers + 1))
+    _swap(board + 8 * RUN, run)
     _swap(board + 8 * JOB, job)
     _swap(board + 8 * WORKERS, workers)
     _swap(board + 8 * POSTED, _add(board + 8 * NUMBER, 1) + 1)
-    _call(share, job)
+    _work(board, 0)
     _swap(board + 8 * POSTED, 0)
     rounds = 0
     while _read(board + 8 * COUNTED_IN):
@@ -138,8 +149,20 @@ def _lead(board, share, job, workers):  # type: ignore[no-untyped-def]
     _swap(board + 8 * LEADER, 0)
 
 
+@device
+def _work(board, thread):  # type: ignore[no-untyped-def]
+    run, job, threads = _read(board + 8 * RUN), _read(board + 8 * JOB), _read(board + 8 * WORKERS) + 1
+    for k in range(threads):
+        hand = board + 8 * (THREADS + LINE * ((thread + k) % threads))
+        end = _read(hand + 8 * END)
+        while _read(hand + 8 * NEXT) < end:
+            part = _add(hand + 8 * NEXT, 1)
+            if part < end:
+                _call(run, job, part)
+
+
 def _stay(board, member):  # type: ignore[no-untyped-def]
-    own = board + 8 * (MEMBERS + MEMBER * member)
+    own = board + 8 * (THREADS + LINE * (member + 1))
     seen, rounds = _read(own + 8 * SEEN), 0
     while rounds < ROUNDS:
         job = _read(board + 8 * POSTED)
@@ -148,7 +171,7 @@ def _stay(board, member):  # type: ignore[no-untyped-def]
             if _read(board + 8 * POSTED) == job:  # so it stays until all are counted out
                 seen, rounds = job, 0
                 if member < _read(board + 8 * WORKERS):
-                    _call(_read(board + 8 * SHARE), _read(board + 8 * JOB))
+                    _work(board, member + 1)
             _add(board + 8 * COUNTED_IN, -1)
         if _read(board + 8 * LEAVE):
             return
@@ -161,7 +184,7 @@ def _stay(board, member):  # type: ignore[no-untyped-def]
     _swap(board + 8 * ABSENT, 1)
 
 
-lead = Kernel(_lead, "team_lead", arguments=4)
+lead = Kernel(_lead, "team_lead", arguments=5)
 stay = Kernel(_stay, "team_stay", arguments=2)
 
 
@@ -176,11 +199,12 @@ class Team:
 
     def __init__(self, members: int) -> None:
         line = 64
-        self._words = np.zeros(MEMBERS + MEMBER * members + line, np.int64)
+        self._words = np.zeros(THREADS + LINE * (members + 1) + line, np.int64)
         self._first = -self._words.ctypes.data % line // 8
         self._words[self._first + YIELD] = _yielding() or 0
         self.board: int = self._words.ctypes.data + 8 * self._first
-        self._asleep = (ctypes.c_int64 * (MEMBER * max(1, members))).from_address(self.board + 8 * (MEMBERS + ASLEEP))
+        lines = self.board + 8 * (THREADS + LINE)  # the members'
+        self._asleep = (ctypes.c_int64 * (LINE * max(1, members))).from_address(lines + 8 * ASLEEP)
         self._absent = ctypes.c_int64.from_address(self.board + 8 * ABSENT)  # has anybody gone to sleep since a bell?
         self._called = 0  # so many were called last, and are awake if nobody is absent
         self._bells = [threading.Lock() for _ in range(members)]
@@ -196,8 +220,8 @@ class Team:
             self._hire(workers)
         self._called = min(workers, len(self._threads))
         for member in range(self._called):
-            if self._asleep[MEMBER * member]:
-                self._asleep[MEMBER * member] = 0
+            if self._asleep[LINE * member]:
+                self._asleep[LINE * member] = 0
                 _keep_off(self._threads[member])
                 with contextlib.suppress(RuntimeError):  # somebody else rang at the same moment
                     self._bells[member].release()

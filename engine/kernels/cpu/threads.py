@@ -3,8 +3,9 @@
     launch(kernel, parts, x, y, 3):   for part in 0 .. parts-1, in any order, on any core: kernel(block, part)
 
 Three rules make the bits independent of the number of threads: the caller cuts work *by shape*, a part writes only what
-is its own, and whoever adds partial sums adds them in a fixed order. Cores take parts from one shared counter, so that
-a slow core simply takes fewer. Small work is one part, and one part runs here without any launch.
+is its own, and whoever adds partial sums adds them in a fixed order. Each core begins with parts of its own and then
+helps the others, so that a slow core simply does fewer. Small work is one part, and one part runs here without any
+launch.
 
 The threads are our own (team.py): they stay awake between kernels, survive a fork, and serve several Python threads.
 """
@@ -28,11 +29,11 @@ from numba.extending import intrinsic
 from engine.errors import ArgumentError
 from engine.forks import lock
 
-from .jit import ENABLED, Kernel, view
+from .jit import ENABLED, Kernel, number_at
 from .team import Team, lead
 
 MAX_THREADS: int = numba.config.NUMBA_NUM_THREADS
-HEADER = 3  # slots of a job before its argument block: the kernel's address, the number of parts, the next part
+HEADER = 2  # slots of a job before its argument block: the kernel's address, the number of parts
 
 _num_threads = MAX_THREADS
 
@@ -70,34 +71,20 @@ def launch(kernel: Kernel, parts: int, *args: Any) -> None:
 
 
 def job(kernel: Kernel, parts: int, slots: list[int]) -> array[int]:
-    """A header and an argument block. `run` changes it: copy one that serves several times."""
+    """A header and an argument block."""
     address = kernel.address if ENABLED else 0  # then the caller takes its reference
-    return array("q", [address, parts, 0, *slots])
+    return array("q", [address, parts, *slots])
 
 
 def run(job: array[int]) -> None:
     """Run every part of a job."""
     address, _ = job.buffer_info()
-    workers = min(_num_threads, job[1]) - 1
-    if workers > 0:
-        _, board = call_team(workers)
-        lead.entry(board, run_parts.address, address, workers)
-    else:
-        run_parts.entry(address)
+    parts = job[1]
+    workers = min(_num_threads, parts) - 1
+    lead.entry(call_team(workers)[1] if workers > 0 else 0, run_part.address, address, parts, workers)
 
 
-# --- the driver: what each thread does -------------------------------------------------------------------------------
-
-
-@intrinsic
-def _take(typing: Any, address: Any) -> Any:
-    """The int64 at `address`, which grows by one in the same moment."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        counter = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
-        return builder.atomic_rmw("add", counter, ir.IntType(64)(1), "monotonic")
-
-    return types.int64(types.int64), generate
+# --- what each thread does with a part --------------------------------------------------------------------------------
 
 
 @intrinsic
@@ -156,19 +143,13 @@ def _control_register(builder: Any, direction: str, value: Any) -> Any:
     return builder.load(slot)
 
 
-def _run_parts(job):  # type: ignore[no-untyped-def]
-    """One thread's share of a job: take the next part until none is left."""
-    header = view(job, HEADER, np.int64)
+def _run_part(job, part):  # type: ignore[no-untyped-def]
     state = _flush_denormals()
-    while True:
-        part = _take(job + 16)
-        if part >= header[1]:
-            break
-        _call(header[0], job + 8 * HEADER, part)
+    _call(number_at(job, 0), job + 8 * HEADER, part)
     _restore_denormals(state)
 
 
-run_parts = Kernel(_run_parts, "run_parts", arguments=1)
+run_part = Kernel(_run_part, "run_part")
 
 
 # --- the threads -----------------------------------------------------------------------------------------------------
