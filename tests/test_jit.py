@@ -290,7 +290,7 @@ def package(tmp_path):
     for place in (folder, folder.parent, folder.parent.parent):
         (place / "__init__.py").touch()
     shutil.copy(SOURCES.parent.parent / "errors.py", folder.parent.parent)
-    for name in ("jit.py", "team.py", "threads.py"):
+    for name in ("jit.py", "team.py", "threads.py", "lane_ufunc.py", "objects.py"):
         shutil.copy(SOURCES / name, folder)
     (folder / "callee.py").write_text(CALLEE.format(amount=1))
     (folder / "caller.py").write_text(CALLER)

@@ -152,7 +152,7 @@ def test_bits_of_whole_numbers_are_numpys(name, dtype, layout):
 def test_bits_run_in_lanes_and_share_the_cores():
     a = np.arange(SHARED, dtype=np.int64)
     run = Elementwise(OPS["bitwise_and"].forward).lanes((a, a))
-    assert lane_ufunc.span_of(run) is not None
+    assert lane_ufunc.lanes_of(run) is not None
     rows, row = a[: SHARED // 300 * 300].reshape(300, -1), a[: SHARED // 300]
     y = Elementwise(Formula.trace(lambda p, q, n: make("bitwise_xor", make("bitwise_and", p, q), n)))(rows, row, 7)
     np.testing.assert_array_equal(y, rows & row ^ 7)
@@ -289,7 +289,7 @@ def test_the_same_bits_on_any_number_of_threads(n):
         for n in range(1, threads.MAX_THREADS + 1):
             threads.set_num_threads(n)
             results.append(kernel(x))
-            assert lane_ufunc._team[2] == n - 1  # they do work together
+            assert lane_ufunc.team_words[2] == n - 1  # they do work together
     finally:
         threads.set_num_threads(before)
     pieces = np.concatenate([kernel(x[i : i + 999]) for i in range(0, x.size, 999)])

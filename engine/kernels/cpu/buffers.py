@@ -5,118 +5,82 @@
 
 A fresh large array costs one page fault for every 4 KiB, when it is first written to: a training step that allocates
 everything anew can spend half of its time in the operating system. Shapes repeat from step to step, so the shelves soon
-hold what a step needs. The memory used last, which the caches may still hold, is handed out first; what has waited
-longest is freed when there is too much. Every array starts at a cache line.
+hold what a step needs. The memory used last, which the caches may still hold, is handed out first; what nobody asks for
+is freed when there is too much. Every array starts at a cache line.
+
+The shelves are machine code (`shelves.py`), made when the first large array is wanted.
 """
 
 from __future__ import annotations
 
-import contextlib
+import ctypes
+import functools
+import importlib
 import math
 from typing import Any
 
 import numpy as np
 
+from engine.forks import lock
+
 Array = np.ndarray[Any, Any]
 
-LEAST = 1 << 16  # bytes: for less, malloc does the same
+LEAST, MOST = 1 << 16, 1 << 46  # bytes: for less, malloc does the same; for more, it says that there are none
 KEPT = 1 << 30  # bytes on the shelves at most
-LINE = 64  # bytes of a cache line
+
+# The words of the stock: how much waits, how much may, how often something was asked for; functions and objects that
+# the machine code calls and hands on; and whoever makes arrays (`shelves.make`), 0 until it is there.
+HELD, MOST_HELD, REQUESTS, MADE_EMPTY, MADE_OF, KEEP, RELEASE, WHOLE, ARRAY, BYTE, HANDLER, NONE, MAKE = range(13)
+SHELVES, FIRST, ASKED, SHELF = 16, 0, 1, 2  # then two of each shelf: its first memory (0: none), when last asked for
+SIZES = 8 * (MOST.bit_length() - LEAST.bit_length() + 1)  # of shelves: eight to each power of two
+WORDS = SHELVES + SHELF * SIZES
+
+stock = (ctypes.c_int64 * WORDS)(0, KEPT)
 
 
 def empty(shape: Any, dtype: Any) -> Array:
     """An array of any values, C-contiguous: np.empty(shape, dtype)."""
     if type(dtype) is type:  # np.float32 and the like
         dtype = np.dtype(dtype)
-    nbytes = (shape if isinstance(shape, int) else math.prod(shape)) * dtype.itemsize
-    if nbytes < LEAST:
+    sides = (shape,) if isinstance(shape, int) else shape
+    nbytes = math.prod(sides) * dtype.itemsize
+    if not LEAST <= nbytes < MOST:
         return np.empty(shape, dtype)
-    return np.ndarray(shape, dtype, _borrow(nbytes))
+    return _lend(dtype, nbytes, *sides)
 
 
 def empty_cache() -> None:
     """Give the memory that waits on the shelves back to the system."""
-    global _held
-    for shelf in _stock():
-        shelf.clear()
-    _held = 0
+    if stock[HELD]:
+        _clear()
 
 
 def cached_bytes() -> int:
     """How much memory waits on the shelves."""
-    return sum(shelf.size * len(shelf) for shelf in _stock())
+    return stock[HELD]
 
 
-# --- the shelves: one for each size ----------------------------------------------------------------------------------
-#
-# No lock: several threads, and the garbage collector at any moment, only ever append to a shelf or pop from it, and
-# Python does each of these as a whole. `_held` may lose a count to another thread; `_clear` counts anew.
+def prepare() -> None:
+    """Have the shelves ready."""
+    with _preparing:
+        _prepare()
 
 
-class Memory(np.ndarray[Any, Any]):
-    """Bytes from a cache line on. No plain array: NumPy would name it, and not the loan, as the `base` of a result."""
+_preparing = lock()
 
 
-class Shelf(list[Memory]):
-    """Memory of one size that waits to be borrowed again."""
-
-    __slots__ = "asked", "size"
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.asked = 0  # when somebody last wanted some, counted in requests
+@functools.cache
+def _prepare() -> None:
+    global _lend, _clear
+    ready = importlib.import_module(".shelves", __package__).set_up()
+    _lend, _clear = ready or (lambda dtype, nbytes, *sides: np.empty(sides, dtype), _clear)
 
 
-class Loan(np.ndarray[Any, Any]):
-    """Borrowed bytes, whose memory returns to its shelf when the last array in them is gone."""
-
-    def __del__(self) -> None:
-        global _held
-        memory = self.base
-        if type(memory) is Memory:  # else NumPy made it of a loan: a view, or the result of a formula
-            size = self.size
-            _shelves[size].append(memory)
-            _held += size
-            if _held > KEPT:
-                _clear()
-
-
-_shelves: dict[int, Shelf] = {}
-_requests = _held = 0  # about
-
-
-def _stock() -> list[Shelf]:
-    return list(_shelves.values())
-
-
-def _borrow(nbytes: int) -> Loan:
-    """So many bytes at least."""
-    global _held, _requests
-    step = 1 << (nbytes.bit_length() - 4)
-    size = -(-nbytes // step) * step  # an eighth more at most: sizes that differ little share a shelf
-    shelf = _shelves.get(size)
-    if shelf is None:
-        shelf = _shelves.setdefault(size, Shelf(size))
-    shelf.asked = _requests = _requests + 1
-    try:
-        memory = shelf.pop()
-        _held -= size
-    except IndexError:
-        fresh = np.empty(size + LINE, np.uint8)
-        start = -fresh.ctypes.data % LINE
-        memory = fresh[start : start + size].view(Memory)
-    return Loan(size, _BYTE, memory)
-
-
-_BYTE = np.dtype(np.uint8)
+def _lend(dtype: Any, nbytes: int, *sides: int) -> Array:
+    """Only the first time; then it is `shelves.lent`, or np.empty where there is no machine code."""
+    prepare()
+    return _lend(dtype, nbytes, *sides)
 
 
 def _clear() -> None:
-    """Free what has waited longest, where nobody has asked for the longest time."""
-    global _held
-    _held = cached_bytes()
-    for shelf in sorted(_stock(), key=lambda shelf: shelf.asked):
-        while shelf and _held > KEPT:
-            with contextlib.suppress(IndexError):  # another thread took the last
-                del shelf[0]
-                _held -= shelf.size
+    """Of nothing, until there are shelves."""

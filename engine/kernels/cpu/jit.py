@@ -45,6 +45,8 @@ from numba.extending import intrinsic, lower_builtin, make_attribute_wrapper, mo
 
 from engine.forks import cached_property, lock
 
+from .objects import immortal
+
 ENABLED = not numba.config.DISABLE_JIT  # under NUMBA_DISABLE_JIT=1 callers run their plain references instead
 COLD_SECONDS = 10  # what the whole set takes on a laptop: told to the user, never used
 OPTIONS = {"error_model": "numpy", "fastmath": False, "boundscheck": False, "_nrt": False}  # no counted references
@@ -56,8 +58,9 @@ device = numba.njit(**OPTIONS)  # for a function that only kernels call: it beco
 class Kernel:
     """A function and, from the first call on, the address of its machine code."""
 
-    def __init__(self, function: Callable[..., None], name: str, arguments: int = 2) -> None:
-        self.function, self.name, self.arguments = function, name, arguments
+    def __init__(self, function: Callable[..., Any], name: str, arguments: int = 2, result: Any = types.void) -> None:
+        self.function, self.name = function, name
+        self.signature = result(*[types.int64] * arguments)
         self.__doc__ = function.__doc__
 
     def __repr__(self) -> str:
@@ -69,7 +72,7 @@ class Kernel:
 
     @cached_property
     def entry(self) -> Callable[..., None]:
-        return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * self.arguments)(self.address)
+        return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(self.signature.args))(self.address)
 
     @cached_property
     def address(self) -> int:
@@ -101,8 +104,7 @@ _lock = lock()  # of Numba and LLVM, too: nobody is in there while this process 
 
 def _compile(kernel: Kernel) -> bytes:
     """Symbol and object code, through Numba."""
-    signature = types.void(*[types.int64] * kernel.arguments)
-    compiled = numba.cfunc(signature, **OPTIONS)(kernel.function)
+    compiled = numba.cfunc(kernel.signature, **OPTIONS)(kernel.function)
     _, _, (object_code, _) = compiled._library.serialize_using_object_code()
     return compiled.native_name.encode() + b"\n" + bytes(object_code)
 
@@ -116,11 +118,8 @@ def _load(machine_code: bytes) -> int:
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(object_code))
     engine.finalize_object()
-    _engines.append(engine)
+    immortal(engine)  # it owns the code
     return int(engine.get_function_address(symbol.decode()))
-
-
-_engines: list[Any] = []  # they own the code
 
 
 @functools.cache
@@ -161,7 +160,7 @@ def _digest(kernel: Kernel) -> str:
     for path in sorted(_sources(source) if source.is_file() else _sources(Path(__file__))):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     versions = numba.__version__, llvmlite.__version__, np.__version__, sys.version_info[:3], platform.machine()
-    digest.update(repr((versions, OPTIONS, kernel.name, kernel.arguments, cpu_name_and_features())).encode())
+    digest.update(repr((versions, OPTIONS, kernel.name, kernel.signature, cpu_name_and_features())).encode())
     return digest.hexdigest()
 
 
@@ -335,3 +334,16 @@ def number_at(typing: Any, block: Any, slot: Any) -> Any:
 def real_at(typing: Any, block: Any, slot: Any) -> Any:
     """The float64 in `slot` of an argument block."""
     return types.float64(types.int64, types.int64), lambda _, builder, __, at: _slot(builder, at, F64)
+
+
+@intrinsic
+def invoke(typing: Any, address: Any, given: Any) -> Any:
+    """Call the function of C at an address, of whole numbers; the one that it gives back, if it gives one."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        values = cgutils.unpack_tuple(builder, args[1])
+        words = [context.cast(builder, v, t, types.int64) for v, t in zip(values, given, strict=True)]
+        function = ir.FunctionType(I64, [I64] * len(words)).as_pointer()
+        return builder.call(builder.inttoptr(args[0], function), words)
+
+    return types.int64(types.int64, given), generate

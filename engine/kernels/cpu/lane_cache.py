@@ -29,12 +29,13 @@ from engine.formula import Formula
 
 from . import lane_entry, lane_loop, lane_rows, lanes
 from .lane_span import span
-from .lane_ufunc import span_of, ufunc
+from .lane_ufunc import lanes_of, ufunc
 from .lane_words import LIBM
 
+HERE = Path(__file__).parent
 Key = tuple[str, tuple[str, ...]]  # a formula and what its inputs are
 
-SOURCES = sorted(Path(__file__).parent.glob("lane*.py"))
+SOURCES = sorted({*HERE.glob("lane*.py"), *(HERE / f"{name}.py" for name in ("buffers", "objects", "team"))})
 REGISTER = 32  # bytes
 MOST_FILES = 4096  # in the folder; then the older half goes
 
@@ -152,7 +153,7 @@ def _link_shared() -> None:
 def short(run: Any, below: int, given: int, read: tuple[int, ...]) -> Callable[..., Any] | None:
     """The short way past a function in lanes, see `lane_entry.entry`; None if it has several results."""
     kinds, _, results = run.types[0].partition("->")
-    found = span_of(run)
+    found = lanes_of(run)
     if found is None or len(results) != 1:
         return None
     return lane_entry.entry(run, found, kinds, results, _code("lane_entry"), below, given, read)
@@ -160,11 +161,10 @@ def short(run: Any, below: int, given: int, read: tuple[int, ...]) -> Callable[.
 
 def share_rows(run: np.ufunc, xs: Sequence[Any], out: Sequence[Any]) -> bool:
     """run(*xs, out=out), its rows shared by several cores; False where there is nothing to share."""
-    found = span_of(run)
+    found = lanes_of(run)
     if found is None:
         return False
-    span, flush = found
-    return lane_rows.share((span, _code("lane_rows"), flush), xs, out)
+    return lane_rows.share((found.span, _code("lane_rows"), found.flush), xs, out)
 
 
 def _load(work: Sequence[tuple[Key, Formula]]) -> None:

@@ -9,20 +9,18 @@ did arithmetic leave? For arrays that lie in rows, all of one shape, none of thi
         anything else:                     decline: NotImplemented
     if all arrays lie in rows and have one shape:
         if they are small:                 make the result, and run the span over it
-        else:                              let the ufunc fill memory that is used again, on every core
+        else:                              make it in memory that is used again, let go of Python's lock,
+                                           and run the loop over it, on every core
     else, if they are small:               let the ufunc do it all
     else:                                  decline
 
 In rows: in C order and aligned. An array without axes goes with any shape, as a number does; where there is no array
 at all, it declines. Whoever is declined goes the general way (`ElementwiseOp._unusual`).
-
-What is read of an array are the fields that NumPy's headers show to every compiled extension, in their order there.
 """
 
 from __future__ import annotations
 
 import ctypes
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,26 +28,38 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from .buffers import empty
+from . import buffers
 from .lane_ir import F32, F64, I1, I32, I64, counting, load, store, variable
 from .lane_loop import call, enter, leave
-from .lane_ufunc import PARALLEL_FROM, gather_team, table
+from .lane_ufunc import Lanes, gather_team, team_words
+from .objects import (
+    AXES,
+    DATA,
+    DTYPE,
+    EMPTY,
+    FLAGS,
+    HEAD,
+    IN_A_ROW,
+    SHAPE,
+    TYPE,
+    as_expected,
+    builtin,
+    python,
+    table,
+)  # fmt: skip
+from .team import ABSENT, CALLED
 
 MOST = 8  # inputs
-HEAD = object.__basicsize__  # bytes that every object begins with; the last word of them is its type
-TYPE, DATA, AXES, SHAPE, DTYPE, FLAGS = HEAD - 8, HEAD, HEAD + 8, HEAD + 16, HEAD + 40, HEAD + 48  # of an array
-IN_A_ROW = 0x101  # flags: C order, aligned
-EMPTY = 184  # place of PyArray_Empty in NumPy's table of array functions
 LARGEST, EXACT = float(np.finfo(np.float32).max), 1 << 24  # numbers up to here are rounded here as NumPy does it
 
-# Of one formula. Objects, by their addresses: the ufunc, the function of `_into_memory`, the result's dtype, three
-# types, and `declined`, which is NotImplemented. Functions: the formula's span (see `lane_loop`); of C, make is
-# PyArray_Empty, call PyObject_Vectorcall, keep Py_IncRef, whole PyLong_AsLongLongAndOverflow. Numbers: whether
-# subnormal numbers are flushed to 0, how many arguments are given and how many of them read, the number of elements
-# from which an array is large (`below`), a result's step in bytes
-WORDS = (
-    "ufunc", "large", "span", "flush", "given", "read", "below", "result dtype", "result step",
-    "ndarray", "float", "int", "declined", "make", "call", "keep", "whole",
+WORDS = (  # what the machine code is told of a formula
+    "ufunc", "result dtype", "get_ready", "ndarray", "float", "int", "declined",  # objects; declined: NotImplemented
+    "span", "loop",  # the formula's machine code, see `lane_loop`
+    "make", "call", "keep", "drop", "whole", "let_go", "take_back",  # functions of NumPy and Python, see `entry`
+    "data", "stock", "team",  # words of the loop, of `buffers`, of `lane_ufunc`
+    "flush",  # do subnormal numbers count as 0?
+    "given", "read",  # how many arguments, and how many of them are inputs
+    "below", "result step",  # elements from which an array is large; bytes of an element
 )  # fmt: skip
 BROADCAST = 64  # times `below`: arrays of different shapes whose sizes multiply to more may have a large result
 PLENTY = 1 << 32  # where the product of sizes stops growing: times a size it still fits into a word
@@ -68,6 +78,7 @@ def entries(module: ir.Module) -> None:
     b = ir.IRBuilder(function.append_basic_block("entry"))
     block, given, count = function.args
     objects, places, steps, numbers = (b.ptrtoint(b.alloca(ir.ArrayType(I64, MOST + 1)), I64) for _ in range(4))
+    row = b.ptrtoint(b.alloca(I64), I64)
     overflow = b.alloca(I32)
     words_at = load(b, b.add(block, I64(DATA)), I64)
     word = {name: load(b, b.add(words_at, I64(8 * k)), I64) for k, name in enumerate(WORDS)}
@@ -150,16 +161,34 @@ def entries(module: ir.Module) -> None:
         need(b.icmp_signed("!=", axes.get(), I32(0)))
         need(b.icmp_unsigned("<", most.get(), b.mul(word["below"], I64(BROADCAST))))
         b.ret(call(b, word["call"], [word["ufunc"], objects, word["read"], I64(0)], I64))
+    def finish(result: Any) -> None:
+        """Its place and step after those of the inputs."""
+        with b.if_then(b.icmp_unsigned("==", result, I64(0)), likely=False):
+            b.ret(result)  # no memory: the exception is set
+        last = b.mul(word["read"], I64(8))
+        store(b, load(b, b.add(result, I64(DATA)), I64), b.add(places, last))
+        store(b, word["result step"], b.add(steps, last))
+
     with b.if_then(large.get(), likely=False):
-        b.ret(call(b, word["call"], [word["large"], objects, word["read"], I64(0)], I64))
+        with b.if_then(b.not_(_ready(b, word, n.get())), likely=False):
+            done = call(b, word["call"], [word["get_ready"], objects, I64(0), I64(0)], I64)
+            with b.if_then(b.icmp_unsigned("==", done, I64(0)), likely=False):
+                b.ret(done)
+            call(b, word["drop"], [done])
+        make = load(b, b.add(word["stock"], I64(8 * buffers.MAKE)), I64)
+        bytes_ = b.mul(n.get(), word["result step"])
+        axes_ = b.sext(axes.get(), I64)
+        result = call(b, make, [word["stock"], axes_, shape.get(), word["result dtype"], bytes_], I64)
+        finish(result)
+        store(b, n.get(), row)
+        thread = call(b, word["let_go"], [], I64)
+        call(b, word["loop"], [places, row, steps, word["data"]])
+        call(b, word["take_back"], [thread])
+        b.ret(result)
 
     call(b, word["keep"], [word["result dtype"]])  # the array that is made owns a reference to it
     result = call(b, word["make"], [axes.get(), shape.get(), word["result dtype"], I32(0)], I64)
-    with b.if_then(b.icmp_unsigned("==", result, I64(0)), likely=False):
-        b.ret(result)  # no memory: the exception is set
-    last = b.mul(word["read"], I64(8))
-    store(b, load(b, b.add(result, I64(DATA)), I64), b.add(places, last))
-    store(b, word["result step"], b.add(steps, last))
+    finish(result)
     state = enter(b, word["flush"])
     call(b, word["span"], [places, steps, I64(0), n.get()])
     leave(b, state)
@@ -170,80 +199,50 @@ def entries(module: ir.Module) -> None:
     b.ret(word["declined"])
 
 
+def _ready(b: ir.IRBuilder, word: dict[str, Any], n: Any) -> Any:
+    """Are the shelves there, and is the team awake, or not wanted for a row of n?"""
+    shelves = b.icmp_unsigned("!=", load(b, b.add(word["stock"], I64(8 * buffers.MAKE)), I64), I64(0))
+    short = b.icmp_signed("<", n, load(b, b.add(word["data"], I64(24)), I64))
+    board, workers = (load(b, b.add(word["team"], I64(8 * k)), I64) for k in (1, 2))
+    awake = variable(b, b.icmp_signed("==", workers, I64(0)))
+    with b.if_then(b.icmp_signed(">", workers, I64(0))):
+        called, absent = (load(b, b.add(board, I64(8 * k)), I64) for k in (CALLED, ABSENT))
+        awake.set(b.and_(b.icmp_signed(">=", called, workers), b.icmp_signed("==", absent, I64(0))))
+    return b.and_(shelves, b.or_(short, awake.get()))
+
+
 # ----------------------------------------------------------------------------------------------------------- in Python
 def entry(
-    run: Any, span: tuple[int, bool], kinds: str, result: str, code: int, below: int, given: int, read: Sequence[int]
+    run: Any, lanes: Lanes, kinds: str, result: str, code: int, below: int, given: int, read: Sequence[int]
 ) -> Callable[..., Any] | None:
     """A function of `given` arguments that computes `run`, a ufunc, of those that it reads.
 
     It declines (NotImplemented) unless these are arrays of `kinds`, of one shape or with fewer than `below` elements
-    each, and Python numbers in place of "f". span: the formula's machine code for one row, and whether it flushes
-    subnormal numbers; read: places of the inputs among the `given`; code: the address of `lane_entry`. None where it is
-    not known how objects lie in memory. Raises ValueError for shapes that don't broadcast.
+    each, and Python numbers in place of "f". read: places of the inputs among the `given`; code: the address of
+    `lane_entry`. None where it is not known how objects lie in memory. Raises ValueError for shapes that don't
+    broadcast.
     """
-    if len(kinds) > MOST or not _as_expected():
+    if len(kinds) > MOST or not as_expected():
         return None
     dtypes, made = [np.dtype(kind) for kind in kinds], np.dtype(result)
-    large = _into_memory(run, made)
-    words = [id(run), id(large), *span, given, len(read), below, id(made), made.itemsize, *_addresses()]
+    words = {
+        **lanes._asdict(), "given": given, "read": len(read), "below": below, "result step": made.itemsize,
+        "ufunc": id(run), "result dtype": id(made), "get_ready": id(get_ready), "declined": id(NotImplemented),
+        "ndarray": id(np.ndarray), "float": id(float), "int": id(int),
+        "stock": ctypes.addressof(buffers.stock), "team": ctypes.addressof(team_words),
+        "make": table()[EMPTY], "call": python("PyObject_Vectorcall"), "keep": python("Py_IncRef"),
+        "drop": python("Py_DecRef"), "whole": python("PyLong_AsLongLongAndOverflow"),
+        "let_go": python("PyEval_SaveThread"), "take_back": python("PyEval_RestoreThread"),
+    }  # fmt: skip
+    block = [words[name] for name in WORDS]
     for place, dtype in zip(read, dtypes, strict=True):
-        words += [8 * place, id(dtype), dtype.itemsize, dtype.char == "f"]
-    block = np.array(words, np.int64)
-    _alive.append((run, large, dtypes, made, block))
-    new = ctypes.pythonapi.PyCFunction_NewEx
-    new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
-    function: Callable[..., Any] = new(ctypes.addressof(_method(code)), block, None)
-    return function
+        block += [8 * place, id(dtype), dtype.itemsize, dtype.char == "f"]
+    told = np.array(block, np.int64)
+    _alive.append((run, dtypes, made, told))
+    return builtin(code, told)
 
 
-def _into_memory(run: Any, dtype: Any) -> Callable[..., Any]:
-    """run(*xs) for large arrays of one shape: on every core, in memory that is used again."""
-
-    def large(*xs: Any) -> Any:
-        for x in xs:
-            if type(x) is np.ndarray and x.ndim:
-                break
-        y = empty(x.shape, dtype)
-        if x.size >= PARALLEL_FROM:
-            gather_team()
-        run(*xs, out=y)
-        return y
-
-    return large
-
-
-class Method(ctypes.Structure):
-    """PyMethodDef."""
-
-    _fields_ = [("name", ctypes.c_char_p), ("code", ctypes.c_void_p), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p)]
-
-
-@functools.cache
-def _method(code: int) -> Method:
-    fastcall = 0x80
-    return Method(b"formula", code, fastcall, b"a formula's machine code")
-
-
-@functools.cache
-def _addresses() -> tuple[int, ...]:
-    """Where the types lie, and the functions of Python and NumPy."""
-    names = "PyObject_Vectorcall", "Py_IncRef", "PyLong_AsLongLongAndOverflow"
-    call, keep, whole = (ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0 for name in names)
-    types = np.ndarray, float, int, NotImplemented
-    return *map(id, types), table("_ARRAY_API")[EMPTY], call, keep, whole
-
-
-@functools.cache
-def _as_expected() -> bool:
-    """Do arrays and numbers lie in memory as this file reads them? Looked up in some whose contents are known."""
-    if ctypes.sizeof(ctypes.c_void_p) != 8:
-        return False
-    for x in (np.ones((3, 5), np.float32), np.ones((3, 5), np.int8)[:, 1:], np.array(True)):
-        word = {k: ctypes.c_size_t.from_address(id(x) + k).value for k in (TYPE, DATA, SHAPE, DTYPE)}
-        axes, flags = (ctypes.c_int.from_address(id(x) + k).value for k in (AXES, FLAGS))
-        if (word[TYPE], word[DATA], word[DTYPE], axes) != (id(np.ndarray), x.ctypes.data, id(x.dtype), x.ndim):
-            return False
-        shape = tuple(ctypes.c_ssize_t.from_address(word[SHAPE] + 8 * k).value for k in range(axes))
-        if shape != x.shape or (flags & IN_A_ROW == IN_A_ROW) != (x.flags.c_contiguous and x.flags.aligned):
-            return False
-    return ctypes.c_double.from_address(id(math.pi) + HEAD).value == math.pi
+def get_ready() -> None:
+    """What the first large array needs, and any that comes after the team went to sleep."""
+    buffers.prepare()
+    gather_team()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib
 import platform
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from .objects import table
 
 FROM_FUNCTION = 1  # place of PyUFunc_FromFuncAndData in NumPy's table of ufunc functions
 WIPED = platform.machine() in ("x86_64", "AMD64")  # the marks of arithmetic: does the loop wipe them away itself?
@@ -23,9 +24,21 @@ CHUNKS = 8  # that each core takes of a row, if they become not too small or too
 PARALLEL_FROM = 1 << 15  # elements: fewer are never shared, as waking another core takes longer
 PARALLEL_WORK = 1 << 21  # elements times instructions: 40 us of one core, the price of waking another
 
-_team = (ctypes.c_int64 * 3)(0, 0, 0)  # the addresses of team.lead and of its board; workers (0: work alone)
+UNKNOWN = -1
+team_words = (ctypes.c_int64 * 3)(0, 0, UNKNOWN)  # the addresses of team.lead and of its board; workers (0: work alone)
 _alive: list[Any] = []  # a ufunc borrows what it is made from
-_spans: dict[Any, tuple[int, bool]] = {}  # ufunc -> its span, and whether it flushes
+
+
+class Lanes(NamedTuple):
+    """What a ufunc of ours is made of: addresses of its span, its loop and the loop's data; flush subnormal numbers?"""
+
+    span: int
+    flush: bool
+    loop: int
+    data: int
+
+
+_lanes: dict[Any, Lanes] = {}  # of a ufunc
 
 
 def parallel_from(words: int, moved: int = 8) -> int:
@@ -40,14 +53,14 @@ def ufunc(
 ) -> Any:
     """The ufunc whose rows are computed by `loop(args, dimensions, steps, data)`, `words` instructions an element."""
     moved = sum(np.dtype(kind).itemsize for kind in (*inputs, *results))
-    data = (ctypes.c_int64 * 4)(span, ctypes.addressof(_team), flush, parallel_from(words, moved))
+    data = (ctypes.c_int64 * 4)(span, ctypes.addressof(team_words), flush, parallel_from(words, moved))
     functions, datas = (ctypes.c_void_p * 1)(loop), (ctypes.c_void_p * 1)(ctypes.addressof(data))
     kinds = bytes(np.dtype(kind).num for kind in (*inputs, *results))
     _alive.append((data, functions, datas, kinds))
     made = _maker()(functions, datas, kinds, 1, len(inputs), len(results), -1, b"formula", b"", 0)
     if not WIPED:
         made = _quiet(made)
-    _spans[made] = span, flush
+    _lanes[made] = Lanes(span, flush, loop, ctypes.addressof(data))
     return made
 
 
@@ -62,9 +75,9 @@ def _quiet(run: np.ufunc) -> Callable[..., Any]:
     return quietly
 
 
-def span_of(made: Any) -> tuple[int, bool] | None:
-    """The address of a ufunc's span, and whether it flushes subnormal numbers to 0; None: it is no ufunc of ours."""
-    return _spans.get(made)
+def lanes_of(made: Any) -> Lanes | None:
+    """None: it is no ufunc of ours."""
+    return _lanes.get(made)
 
 
 @functools.cache
@@ -75,20 +88,18 @@ def _maker() -> Callable[..., Any]:
     return ctypes.PYFUNCTYPE(ctypes.py_object, place, place, text, *[number] * 4, text, text, number)(address)
 
 
-def table(name: str) -> Any:
-    """The addresses of the functions that NumPy hands to compiled extensions."""
-    umath: Any = importlib.import_module("numpy._core._multiarray_umath")
-    pointer = ctypes.pythonapi.PyCapsule_GetPointer
-    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    return ctypes.cast(pointer(getattr(umath, name), None), ctypes.POINTER(ctypes.c_size_t))
-
-
 def gather_team() -> None:
     """Let long rows use as many threads as are allowed now, and wake those who sleep."""
     threads = _threads()
-    _team[2] = workers = threads.get_num_threads() - 1
+    workers = threads.get_num_threads() - 1
     if workers:
-        _team[0], _team[1] = threads.call_team(workers)
+        team_words[0], team_words[1] = threads.call_team(workers)
+    team_words[2] = workers
+
+
+def forget_team() -> None:
+    """It has changed: `gather_team` before it is counted on."""
+    team_words[2] = UNKNOWN
 
 
 @functools.cache

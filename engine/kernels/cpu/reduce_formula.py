@@ -26,7 +26,7 @@ from numba.extending import intrinsic
 from .buffers import empty
 from .jit import array_at, kernel, number_at, stack, view
 from .lane_rows import MOST, merged
-from .lane_ufunc import span_of
+from .lane_ufunc import lanes_of
 from .reduce import BLOCK, SMALL, SUM, Axes, one_axis, words
 from .strip import zeros
 from .threads import address_of, launch
@@ -95,7 +95,7 @@ def total_of(run: Any, xs: Sequence[Any], axes: Axes, keepdims: bool, count: boo
     arrays = [x if isinstance(x, np.ndarray) else np.asarray(x, np.float32) for x in xs]
     shapes = {x.shape for x in arrays}
     shape = np.broadcast_shapes(*shapes) if len(shapes) > 1 else arrays[0].shape
-    kept, found = len(shape) - len(axes), span_of(run)
+    kept, found = len(shape) - len(axes), lanes_of(run)
     if found is None or not REALS.issuperset(run.types[0]) or len(arrays) >= MOST:
         return None
     if math.prod(shape) < SMALL or sorted(axes) != [*range(kept, len(shape))]:
@@ -111,7 +111,7 @@ def total_of(run: Any, xs: Sequence[Any], axes: Axes, keepdims: bool, count: boo
     blocks, mine = -(-n // BLOCK), max(1, PART // min(n, BLOCK))
     y = empty((rows, blocks), np.float32)
     together = max(1, STRETCH // n) if follow else 1
-    launch(formula_rows, -(-y.size // mine), y, table, found[0], n, blocks, mine, together)
+    launch(formula_rows, -(-y.size // mine), y, table, found.span, n, blocks, mine, together)
     lengths = [1 if a in axes else side for a, side in enumerate(shape) if keepdims or a not in axes]
     y = y.reshape(math.prod(shape[:kept]), -1)  # where the rows themselves go: (rows,blocks) -> (1,rows*blocks)
     if count:  # of at most BLOCK ones float32 makes no error

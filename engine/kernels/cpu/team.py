@@ -40,7 +40,7 @@ from numba.extending import intrinsic
 
 from engine.forks import lock
 
-from .jit import Kernel, device, number_at
+from .jit import Kernel, device, invoke, number_at
 
 PAUSE: dict[str, tuple[str, list[Any]]] = dict.fromkeys(("x86_64", "AMD64"), ("llvm.x86.sse2.pause", []))
 PAUSE |= dict.fromkeys(("aarch64", "arm64"), ("llvm.aarch64.hint", [ir.IntType(32)(1)]))
@@ -50,7 +50,7 @@ PATIENCE = 64  # rounds in which the leader waits without yielding
 
 # The board: int64 words, those that different threads write on cache lines of their own.
 POSTED, NUMBER, COUNTED_IN, RUN, JOB, WORKERS, LEADER = 0, 8, 16, 24, 25, 26, 32
-LEAVE, YIELD, ABSENT, THREADS = 40, 41, 42, 48
+LEAVE, YIELD, ABSENT, CALLED, THREADS = 40, 41, 42, 43, 48
 SEEN, ASLEEP, NEXT, END, LINE = 0, 1, 2, 3, 8  # of each thread, the leader's first; words a line
 
 
@@ -112,23 +112,13 @@ def _yield(typing: Any, function: Any) -> Any:
     return types.void(types.int64), generate
 
 
-@intrinsic
-def _call(typing: Any, run: Any, job: Any, part: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * 2)
-        builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.int64), generate
-
-
 # --- the two sides --------------------------------------------------------------------------------------------------
 
 
 def _lead(board, run, job, parts, workers):  # type: ignore[no-untyped-def]
     if workers <= 0 or _swap(board + 8 * LEADER, 1):
         for part in range(parts):
-            _call(run, job, part)
+            invoke(run, (job, part))
         return
     for thread in range(workers + 1):
         hand = board + 8 * (THREADS + LINE * thread)
@@ -158,7 +148,7 @@ def _work(board, thread):  # type: ignore[no-untyped-def]
         while _read(hand + 8 * NEXT) < end:
             part = _add(hand + 8 * NEXT, 1)
             if part < end:
-                _call(run, job, part)
+                invoke(run, (job, part))
 
 
 def _stay(board, member):  # type: ignore[no-untyped-def]
@@ -206,20 +196,20 @@ class Team:
         lines = self.board + 8 * (THREADS + LINE)  # the members'
         self._asleep = (ctypes.c_int64 * (LINE * max(1, members))).from_address(lines + 8 * ASLEEP)
         self._absent = ctypes.c_int64.from_address(self.board + 8 * ABSENT)  # has anybody gone to sleep since a bell?
-        self._called = 0  # so many were called last, and are awake if nobody is absent
+        self._called = ctypes.c_int64.from_address(self.board + 8 * CALLED)  # last; awake if nobody is absent
         self._bells = [threading.Lock() for _ in range(members)]
         self._hiring = lock()
         self._threads: list[threading.Thread] = []
 
     def wake(self, workers: int) -> None:
         """Ring for those of the first so many members who sleep."""
-        if workers <= self._called and not self._absent.value:
+        if workers <= self._called.value and not self._absent.value:
             return
         self._absent.value = 0
         if len(self._threads) < workers:
             self._hire(workers)
-        self._called = min(workers, len(self._threads))
-        for member in range(self._called):
+        self._called.value = min(workers, len(self._threads))
+        for member in range(self._called.value):
             if self._asleep[LINE * member]:
                 self._asleep[LINE * member] = 0
                 _keep_off(self._threads[member])

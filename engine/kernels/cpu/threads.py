@@ -29,7 +29,8 @@ from numba.extending import intrinsic
 from engine.errors import ArgumentError
 from engine.forks import lock
 
-from .jit import ENABLED, Kernel, number_at
+from .jit import ENABLED, Kernel, invoke, number_at
+from .lane_ufunc import forget_team
 from .team import Team, lead
 
 MAX_THREADS: int = numba.config.NUMBA_NUM_THREADS
@@ -55,6 +56,7 @@ def set_num_threads(n: int) -> None:
             "NUMBA_NUM_THREADS, set before the first import, raises that limit"
         )
     _num_threads = n
+    forget_team()
 
 
 def launch(kernel: Kernel, parts: int, *args: Any) -> None:
@@ -85,19 +87,6 @@ def run(job: array[int]) -> None:
 
 
 # --- what each thread does with a part --------------------------------------------------------------------------------
-
-
-@intrinsic
-def _call(typing: Any, kernel: Any, block: Any, part: Any) -> Any:
-    """Call the kernel at an address."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        i64 = ir.IntType(64)
-        function = builder.inttoptr(args[0], ir.FunctionType(ir.VoidType(), [i64, i64]).as_pointer())
-        builder.call(function, args[1:])
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.int64), generate
 
 
 FLUSH = 0x8040  # x86 MXCSR: flush denormal results to zero, take denormal operands as zero
@@ -145,7 +134,7 @@ def _control_register(builder: Any, direction: str, value: Any) -> Any:
 
 def _run_part(job, part):  # type: ignore[no-untyped-def]
     state = _flush_denormals()
-    _call(number_at(job, 0), job + 8 * HEADER, part)
+    invoke(number_at(job, 0), (job + 8 * HEADER, part))
     _restore_denormals(state)
 
 
@@ -182,6 +171,7 @@ def _after_fork() -> None:
     if _team is not None:
         atexit.unregister(_team.dismiss)
     _team = None
+    forget_team()
 
 
 if hasattr(os, "register_at_fork"):
