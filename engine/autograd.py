@@ -297,7 +297,7 @@ def _plus_in_place(a: Any, b: Any) -> Any:
 
 
 def _owner(array: Any) -> Any:
-    """What the memory belongs to that this array shows: an array, or a loan from the shelves."""
+    """The array that owns the memory which this one shows, or whatever else owns it."""
     while (base := getattr(array, "base", None)) is not None:
         array = base
     return array
