@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import threading
@@ -164,9 +165,51 @@ def test_every_hand_is_played_whether_parts_are_many_or_few():
         work = threads.job(who_worked, parts, slots)
         for repeat in range(20):
             team.wake(3)
-            threads.lead.entry(team.board, threads.run_part.address, work.buffer_info()[0], parts, 3)
+            threads.lead.entry(team.board, threads.run_part.address, threads.address_of(work), parts, 3)
             assert (x == 2000 * (repeat + 1)).all() and (y == repeat + 1).all()
     team.dismiss()
+
+
+@kernel
+def given(block, part):
+    y = array_at(block, 0, np.float64)
+    for k in range(y.size):
+        y[k] = number_at(block, k + 2)
+
+
+BITS = struct.unpack("q", struct.pack("d", -0.1))[0]
+
+
+@pytest.mark.parametrize(
+    "arg, wanted",
+    [(7, 7), (-1, -1), (True, 1), (1 << 62, 1 << 62), (np.int64(5), 5), (-0.1, BITS), (np.float64(-0.1), BITS)],
+)
+@pytest.mark.parametrize("others", [0, 100])  # more slots than the short way has
+def test_numbers_reach_a_kernel_as_they_are(arg, wanted, others):
+    y = np.zeros(1 + others)
+    launch(given, 1, y, arg, *range(others))
+    np.testing.assert_array_equal(y, [float(wanted), *range(others)])
+
+
+def test_arrays_reach_a_kernel_by_address_and_size():
+    x, y = np.zeros((3, 0, 5)), np.zeros((2, 2))
+    launch(given, 1, y, x, 1)
+    assert y.ravel()[:3].tolist() == [x.ctypes.data, 0, 1]
+    work = threads.job(given, 1, [0, 4, 0, 0, 8, 9])
+    for _ in range(2):
+        threads.run(work, y, 4, None, True)
+        np.testing.assert_array_equal(y.ravel(), [0, 1, 8, 9])
+    threads.run(work, y, np.int64(4), x)
+    assert y.ravel().tolist() == [x.ctypes.data, 0, 8, 9] and work.tolist()[2:] == [0, 4, 0, 0, 8, 9]
+
+
+def test_what_is_no_argument_is_refused():
+    for arg in (None, "x", [1.0], 1 << 64):
+        with pytest.raises((TypeError, OverflowError)):
+            launch(given, 1, np.zeros(1), arg)
+    y = np.zeros(1)
+    launch(given, 1, y, 3)
+    assert y[0] == 3
 
 
 def test_members_sleep_when_nothing_is_to_be_done():
@@ -290,7 +333,7 @@ def package(tmp_path):
     for place in (folder, folder.parent, folder.parent.parent):
         (place / "__init__.py").touch()
     shutil.copy(SOURCES.parent.parent / "errors.py", folder.parent.parent)
-    for name in ("jit.py", "team.py", "threads.py", "lane_ufunc.py", "objects.py"):
+    for name in ("jit.py", "team.py", "threads.py", "lane_ufunc.py", "objects.py", "launching.py"):
         shutil.copy(SOURCES / name, folder)
     (folder / "callee.py").write_text(CALLEE.format(amount=1))
     (folder / "caller.py").write_text(CALLER)

@@ -26,12 +26,11 @@ from engine.errors import DTypeError, ShapeError
 from . import conv_backward, conv_forward, conv_pooled, depthwise, winograd
 from .bias import bias_gradient, rectified_gradient
 from .buffers import empty
-from .conv_parts import run_at
 from .conv_plain import Gradients, out_shape, reference, reference_backward
 from .geometry import Padding, Pair, Pool
 from .jit import ENABLED
 from .pool import max_pool2d, scatter_windows
-from .threads import address_of
+from .threads import run
 
 Array = np.ndarray[Any, Any]
 
@@ -106,8 +105,8 @@ def _forward(
     y = empty(plan.geometry.out_shape, x.dtype)
     index = y if pool is None else empty(y.shape, np.uint8)
     panels, scratch = empty(plan.panels, x.dtype), empty(plan.scratch, x.dtype)
-    run_at(plan.pack, address_of(w), address_of(panels))
-    run_at(plan.job, *map(address_of, (x, panels, start, y, index, scratch, w)))
+    run(plan.pack, w, panels)
+    run(plan.job, x, panels, start, y, index, scratch, w)
     return y, index
 
 
@@ -192,9 +191,9 @@ def _backward(
     db = empty((plan.partials, w_shape[3]), g.dtype) if needs[2] else None
     panels, scratch = empty(plan.panels if needs[0] else 0, g.dtype), empty(plan.scratch, g.dtype)
     if needs[0]:
-        run_at(plan.pack, address_of(w), address_of(panels))
+        run(plan.pack, w, panels)
     arrays = g, y, index, x, panels, dx, dw, db, scratch
-    run_at(plan.job, *(0 if a is None else address_of(a) for a in arrays))
+    run(plan.job, *arrays)
     return dx, _added(dw), _added(db)
 
 
@@ -241,7 +240,7 @@ def _pooled_backward(
     dw = empty((plan.partials, w.shape[3], *w.shape[:3]), g.dtype) if needs[1] else None
     db = empty((plan.partials, w.shape[3]), g.dtype) if needs[2] else None
     arrays = g, y, index, x, filters, dx, dw, db, empty(plan.scratch, g.dtype)
-    run_at(plan.job, *(0 if a is None else address_of(a) for a in arrays))
+    run(plan.job, *arrays)
     dw = _added(dw)
     return dx, None if dw is None else np.ascontiguousarray(dw.transpose(1, 2, 3, 0)), _added(db)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from . import geometry as at
 from .geometry import Geometry, Table
 from .jit import Kernel, device, kernel, number_at, view
 from .microkernel import make, tile_shape
-from .threads import HEADER, job, run
+from .threads import job
 
 WORTH = 1 << 18  # products that a part is worth its launch for
 
@@ -158,10 +157,3 @@ def pack_job(w_shape: tuple[int, ...], groups: int, transposed: bool, size: int)
     parts = min(count, 1 + kh * kw * Cg * F // WORTH)
     slots = [0, 0, count, parts, taps, Fg, tap_step, k_step, n_step, depth, n]
     return job(_pack(size), parts, slots), count * depth * columns
-
-
-def run_at(job: Any, *addresses: int) -> None:
-    """Run a copy of a job whose first slots are these addresses."""
-    job = job[:]
-    job[HEADER : HEADER + len(addresses)] = array("q", addresses)
-    run(job)

@@ -27,7 +27,7 @@ from numba.extending import intrinsic
 
 from .jit import ENABLED, Kernel, kernel, number_at, view
 from .lane_rows import merged
-from .threads import address_of, job, run
+from .threads import address_of, launch
 
 Array = np.ndarray[Any, Any]
 
@@ -148,7 +148,7 @@ def copy_tiles(pairs: Sequence[tuple[Array, Array]], word: int) -> None:
         parts += told[PARTS]
         slots += told
     if parts:
-        run(job(_kernel(word), parts, slots))
+        launch(_kernel(word), parts, *slots)
 
 
 def _told(y: Array, x: Array, word: int) -> list[int]:

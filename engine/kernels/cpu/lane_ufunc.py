@@ -25,7 +25,7 @@ PARALLEL_FROM = 1 << 15  # elements: fewer are never shared, as waking another c
 PARALLEL_WORK = 1 << 21  # elements times instructions: 40 us of one core, the price of waking another
 
 UNKNOWN = -1
-team_words = (ctypes.c_int64 * 3)(0, 0, UNKNOWN)  # the addresses of team.lead and of its board; workers (0: work alone)
+team_words = (ctypes.c_int64 * 3)(0, 0, UNKNOWN)  # addresses of team.lead and of its board; workers (0: work alone)
 _alive: list[Any] = []  # a ufunc borrows what it is made from
 
 
@@ -91,10 +91,7 @@ def _maker() -> Callable[..., Any]:
 def gather_team() -> None:
     """Let long rows use as many threads as are allowed now, and wake those who sleep."""
     threads = _threads()
-    workers = threads.get_num_threads() - 1
-    if workers:
-        team_words[0], team_words[1] = threads.call_team(workers)
-    team_words[2] = workers
+    threads.call_team(threads.get_num_threads() - 1)
 
 
 def forget_team() -> None:

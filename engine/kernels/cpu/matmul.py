@@ -15,7 +15,6 @@ operand is another pair of strides, nothing is copied.
 from __future__ import annotations
 
 import functools
-from array import array
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from engine.errors import DTypeError, ShapeError
 from .buffers import empty
 from .jit import ENABLED, Kernel, kernel, number_at, stack, view
 from .microkernel import make, tile_shape
-from .threads import HEADER, address_of, job, run
+from .threads import Job, job, run
 
 Array = np.ndarray[Any, Any]
 
@@ -75,13 +74,9 @@ def matmul(
         raise ShapeError(f"matmul: out is {out.dtype}{out.shape}; it must be {a.dtype}{shape} and C-contiguous")
     if block is None:
         return _plain(a, b, bias, relu, out)
-    start = 0
     if bias is not None:
         bias = np.ascontiguousarray(bias, a.dtype)
-        start = address_of(bias)
-    block = block[:]
-    block[HEADER : HEADER + 5] = array("q", (address_of(a), address_of(b), address_of(out), start, relu))
-    run(block)
+    run(block, a, b, out, bias, relu)
     return out
 
 
@@ -100,7 +95,7 @@ Sides = tuple[int, ...]
 @functools.lru_cache(1024)
 def _plan(
     a_shape: Sides, a_strides: Sides, a_dtype: str, b_shape: Sides, b_strides: Sides, b_dtype: str
-) -> tuple[Sides, array[int] | None]:
+) -> tuple[Sides, Job | None]:
     """The shape of the result, and the job but for its addresses; None where there is nothing to compile for."""
     if a_dtype != b_dtype or a_dtype not in "fd":
         found = f"a is {np.dtype(a_dtype)} and b is {np.dtype(b_dtype)}"

@@ -18,6 +18,7 @@ import os
 import platform
 import struct
 from array import array
+from collections.abc import Sequence
 from typing import Any
 
 import numba
@@ -29,11 +30,13 @@ from numba.extending import intrinsic
 from engine.errors import ArgumentError
 from engine.forks import lock
 
+from . import launching
 from .jit import ENABLED, Kernel, invoke, number_at
-from .lane_ufunc import forget_team
+from .lane_ufunc import forget_team, team_words
 from .team import Team, lead
 
 MAX_THREADS: int = numba.config.NUMBA_NUM_THREADS
+Job = np.ndarray[Any, Any]  # int64
 HEADER = 2  # slots of a job before its argument block: the kernel's address, the number of parts
 
 _num_threads = MAX_THREADS
@@ -61,29 +64,57 @@ def set_num_threads(n: int) -> None:
 
 def launch(kernel: Kernel, parts: int, *args: Any) -> None:
     """Run every part of `kernel` on the argument block made of `args`: C-contiguous arrays, ints and floats."""
-    slots: list[int] = []
-    for arg in args:
-        if isinstance(arg, np.ndarray):
-            slots += address_of(arg), arg.size
-        elif isinstance(arg, float):
-            slots += struct.unpack("q", struct.pack("d", arg))
-        else:
-            slots.append(arg)
-    run(job(kernel, parts, slots))
+    if _launch(kernel.address, parts, *args) is NotImplemented:
+        slots: list[int] = []
+        for arg in args:
+            if isinstance(arg, np.ndarray):
+                slots += address_of(arg), arg.size
+            elif isinstance(arg, float):
+                slots += struct.unpack("q", struct.pack("d", arg))
+            else:
+                slots.append(arg)
+        _lead(job(kernel, parts, slots))
 
 
-def job(kernel: Kernel, parts: int, slots: list[int]) -> array[int]:
+def run(job: Job, *args: Any) -> None:
+    """Run every part of a copy of a job, whose first slots are the addresses of `args`: C-contiguous arrays, None (0);
+    or ints, as they are.
+    """
+    if _run(job, *args) is NotImplemented:
+        job = job.copy()
+        for k, arg in enumerate(args, HEADER):
+            job[k] = address_of(arg) if isinstance(arg, np.ndarray) else arg or 0
+        _lead(job)
+
+
+def job(kernel: Kernel, parts: int, slots: Sequence[int]) -> Job:
     """A header and an argument block."""
     address = kernel.address if ENABLED else 0  # then the caller takes its reference
-    return array("q", [address, parts, *slots])
+    return np.frombuffer(array("q", [address, parts, *slots]), np.int64)
 
 
-def run(job: array[int]) -> None:
-    """Run every part of a job."""
-    address, _ = job.buffer_info()
-    parts = job[1]
+def _lead(job: Job) -> None:
+    parts = int(job[1])
     workers = min(_num_threads, parts) - 1
-    lead.entry(call_team(workers)[1] if workers > 0 else 0, run_part.address, address, parts, workers)
+    _, board = call_team(workers)
+    lead.entry(board, run_part.address, address_of(job), parts, workers)
+
+
+def _launch(*args: Any) -> Any:
+    """Only the first time: then it is `launching.launch`."""
+    _find_ways()
+    return _launch(*args)
+
+
+def _run(*args: Any) -> Any:
+    """Only the first time: then it is `launching.run`."""
+    _find_ways()
+    return _run(*args)
+
+
+def _find_ways() -> None:
+    global _launch, _run
+    _launch, _run = launching.ways(run_part)
 
 
 # --- what each thread does with a part --------------------------------------------------------------------------------
@@ -161,7 +192,9 @@ def team() -> Team:
 def call_team(workers: int) -> tuple[int, int]:
     """Wake so many members; the addresses of `lead` and of the team's board, for code that leads by itself."""
     members = _team or team()
-    members.wake(workers)
+    if workers > 0:
+        members.wake(workers)
+    team_words[:] = [lead.address, members.board, _num_threads - 1]
     return lead.address, members.board
 
 
