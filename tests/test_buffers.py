@@ -86,6 +86,49 @@ def test_what_is_no_shape_is_refused_as_numpy_does(shape):
     assert type(ours.value) is type(theirs.value)
 
 
+@pytest.mark.parametrize("shape", [(np.int32(70000),) * 2, (np.int64(300), 300)])
+def test_sides_of_numpys_are_sides(shape):
+    x = empty(shape, np.uint8)
+    assert x.shape == shape and x.nbytes == int(shape[0]) * int(shape[1])
+
+
+def test_what_is_no_side_is_refused():
+    with pytest.raises(TypeError):
+        empty((300.0, 300), np.float32)
+
+
+@pytest.mark.parametrize("size", [1 << 47, 1 << 55, 1 << 60])
+def test_a_size_beyond_all_memory_is_refused(size):
+    x = empty(BIG, np.float32)
+    x[...] = 3
+    with pytest.raises(MemoryError):
+        x.resize((size,), refcheck=False)
+    assert (x == 3).all() and x.shape == BIG
+
+
+@pytest.mark.parametrize("dtype", [object, [("a", object)], "S5", "datetime64[s]"])
+def test_other_dtypes(dtype):
+    x = empty(3 * LEAST, np.dtype(dtype))
+    assert x.dtype == dtype and (not x.dtype.hasobject or x.tolist()[0] in (None, (None,)))
+
+
+@lends
+@pytest.mark.skipif(sys.platform != "linux", reason="no limit of this kind")
+def test_memory_that_waits_is_given_before_anything_is_refused():
+    program = """
+import resource, numpy as np
+from engine.kernels.cpu.buffers import empty, cached_bytes
+arrays = [empty(30_000_000, np.uint8) for _ in range(20)]
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 100_000_000, -1))
+del arrays
+assert cached_bytes() > 500_000_000
+x = empty(400_000_000, np.uint8)
+assert x.size and cached_bytes() == 0
+"""
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
 def test_arrays_may_outlive_the_modules():
     program = """
 import numpy, engine, sys

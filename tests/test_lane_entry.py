@@ -15,6 +15,7 @@ from engine.backends.cpu import Elementwise, declined, using
 from engine.backends.protocol import SMALL
 from engine.expr import var
 from engine.formula import Formula
+from engine.kernels.cpu.threads import MAX_THREADS, set_num_threads
 from engine.record import OPS
 
 pytest.importorskip("llvmlite")
@@ -118,17 +119,77 @@ def test_any_layout_by_way_of_the_ufunc(two):
         two.short(values(3), values(4))
 
 
-def test_what_is_large_and_not_of_one_shape_is_declined(two):
-    assert two.short(values(3), values(2, SMALL)[:, ::2]) is NotImplemented
-    assert two.short(values(1024, 1), values(1024)) is NotImplemented
-    assert two.short(values(128, 100), values(1, 1)).shape == (128, 100)
+def with_all(kernel, *xs):
+    """The short way, when all that it asks for is there."""
+    lane_entry.prepare_large()
+    lane_ufunc.gather_team()
+    return kernel.short(*xs)
+
+
+@pytest.fixture
+def all_threads_after():
+    yield
+    set_num_threads(MAX_THREADS)
+
+
+SEVERAL = {
+    "row": lambda: (values(300, 200), values(200)),
+    "column": lambda: (values(300, 200), values(300, 1)),
+    "outer": lambda: (values(3000, 1), values(700)),
+    "point": lambda: (values(300, 200), values(1, 1)),
+    "an axis more": lambda: (values(20, 30, 100), values(1, 30, 100)),
+    "long rows": lambda: (values(3, 70_001), values(70_001)),
+    "short rows": lambda: (values(20_000, 3), values(3)),
+    "a slice": lambda: (values(300, 200)[:, 20:], values(300, 180)),
+    "every other row": lambda: (values(600, 200)[::2], values(200)),
+    "backwards": lambda: (values(300, 200)[::-1], values(200)),
+    "two slices": lambda: (values(300, 200)[:, 20:], values(300, 400)[:, :180]),
+    "sides of one": lambda: (values(1, 300, 1, 200, 1), values(1, 200, 1)),
+    "a number, too": lambda: (values(300, 200)[:, 1:], 2.5),
+    "repeated": lambda: (np.broadcast_to(values(200), (300, 200)), values(300, 200)),
+}
+
+
+@pytest.mark.parametrize("case", SEVERAL)
+@pytest.mark.parametrize("threads", {1, MAX_THREADS})
+def test_large_arrays_of_several_shapes_are_rows(two, case, threads, all_threads_after):
+    set_num_threads(threads)
+    a, b = SEVERAL[case]()
+    for x, z in ((a, b), (b, a)):
+        y = with_all(two, x, z)
+        np.testing.assert_array_equal(y, np.multiply(x, z, dtype=np.float32))
+        assert y.flags.c_contiguous and y.flags.owndata and get_handler_name(y) == "chainrule"
+
+
+@pytest.mark.parametrize(
+    "a, b",
+    [
+        (values(3), values(2, SMALL)[:, ::2]),  # steps of two numbers
+        (values(200, 300).T, values(300, 200)),  # steps of a row
+        (values(20, 30, 100)[:, 5:, 7:], values(93)),  # three axes
+        (values(300, 200), values(201)),  # no broadcasting
+        (values(0, SMALL), values(1, SMALL)),  # no result
+        (np.zeros(4 * SMALL + 1, np.int8)[1:].view(np.float32), values(2, 1)),  # askew
+        (values(SMALL), values(SMALL).astype("f8")),
+    ],
+)
+def test_what_is_large_and_no_rows_is_declined(two, a, b):
+    assert with_all(two, a, b) is with_all(two, b, a) is NotImplemented
+
+
+def test_three_inputs_of_several_shapes():
+    xs = values(300, 1), values(200), values(300, 200)[:, :]
+    lerp = met("lerp", *xs)
+    np.testing.assert_array_equal(with_all(lerp, *xs), lerp.lanes(xs)(*xs))
+    less = met("less", values(300, 1), values(200))
+    np.testing.assert_array_equal(with_all(less, *xs[:2]), xs[0] < xs[1])
 
 
 @pytest.mark.parametrize("n", [SMALL, lane_ufunc.PARALLEL_FROM + 5, 300_001])
 def test_large_arrays_of_one_shape_fill_memory_that_is_used_again(two, n):
     x, z = values(n), values(n)
     for xs in ((x, z), (x, 2.0), (POINT, x), (x.reshape(-1, 1), z.reshape(-1, 1))):
-        y = two.short(*xs)
+        y = with_all(two, *xs)
         np.testing.assert_array_equal(y, xs[0] * np.float32(xs[1]) if isinstance(xs[1], float) else xs[0] * xs[1])
         assert y.flags.owndata and y.flags.writeable and get_handler_name(y) == "chainrule"
     with pytest.raises(TypeError):
@@ -255,12 +316,32 @@ def test_an_op_is_the_same_with_and_without():
 
 def test_an_entry_is_made_once():
     kernel = met("add", values(3), values(3))
-    before = len(lane_entry._alive)
+    before = kernel.short
     for _ in range(3):
         with using("numpy"):
-            pass
+            assert kernel.short is declined
         kernel(values(3), values(3))
-    assert kernel.short is not declined and len(lane_entry._alive) == before
+        assert kernel.short is before
+
+
+def test_large_arrays_are_declined_until_all_is_there(two, monkeypatch):
+    x = values(lane_ufunc.PARALLEL_FROM * 20)
+    wanted = x * x
+    assert with_all(two, x, x) is not NotImplemented
+    lane_ufunc.forget_team()
+    assert two.short(x, x) is NotImplemented or MAX_THREADS == 1
+    np.testing.assert_array_equal(two(x, x), wanted)  # the general way wakes whom it needs
+    with monkeypatch.context() as patch:
+        patch.setattr(lane_entry._large, "value", 0)
+        assert two.short(x, x) is NotImplemented
+        np.testing.assert_array_equal(two(x, x), wanted)
+
+
+def test_a_result_too_large_for_any_memory_is_refused(two):
+    x, z = np.broadcast_to(values(1), (1 << 22, 1)), values(1 << 22)
+    with pytest.raises((MemoryError, ValueError)):
+        with_all(two, np.broadcast_to(x, (1 << 30, 1)), np.broadcast_to(values(1), (1 << 30,)))
+    assert with_all(two, z, z).size == 1 << 22 and x.size == z.size
 
 
 def test_five_and_more_inputs():
@@ -270,4 +351,4 @@ def test_five_and_more_inputs():
     wanted = kernel(*xs)
     np.testing.assert_array_equal(kernel.short(*xs), wanted)
     wide = [values(*[8 if i == k else 1 for i in range(7)]) for k in range(7)]  # together 8^7 elements
-    assert kernel.short(*wide) is NotImplemented
+    assert with_all(kernel, *wide) is NotImplemented

@@ -174,27 +174,21 @@ class Elementwise:
         dtypes = self._results.get(run)
         if dtypes is None:
             return _as_arrays(run(*xs))
-        shape: Any = None
-        whole, most = True, 1  # at most so many elements, if shapes broadcast
-        for x in xs:
-            if type(x) is ndarray:
-                most *= x.size
-                if shape is None:
-                    shape = x.shape
-                if x.shape != shape or not x.flags.c_contiguous:
-                    whole = False
-        if most >= SMALL and not whole:
-            shape = np.broadcast(*[x for x in xs if type(x) is ndarray]).shape
-        if most < SMALL or (size := math.prod(shape)) < SMALL:
+        arrays = [x for x in xs if type(x) is ndarray]
+        if math.prod([x.size for x in arrays]) < SMALL:  # at most so many elements, if shapes broadcast
             return _as_arrays(run(*xs))
-        if not whole:
-            xs = [_kernel("copy", "unturned")(x) if type(x) is ndarray else x for x in xs]
-            whole = all(type(x) is not ndarray or (x.shape == shape and x.flags.c_contiguous) for x in xs)
-        out = tuple([buffers.empty(shape, dtype) for dtype in dtypes])
+        shape = np.broadcast(*arrays).shape
+        if (size := math.prod(shape)) < SMALL:
+            return _as_arrays(run(*xs))
+        xs = [_kernel("copy", "unturned")(x) if type(x) is ndarray else x for x in xs]
+        _kernel("lane_entry", "prepare_large")()
         if size >= PARALLEL_FROM:
             gather_team()
-        if whole or not _in_rows(run, xs, out):
-            run(*xs, out=out)
+        y = _short(run, len(xs), range(len(xs)))(*xs)
+        if y is not NotImplemented:
+            return y
+        out = tuple([buffers.empty(shape, dtype) for dtype in dtypes])
+        run(*xs, out=out)
         return out[0] if len(out) == 1 else out
 
     def lanes(self, xs: Sequence[Any]) -> Any:
@@ -246,13 +240,6 @@ def _is_identity(formula: Formula) -> bool:
     """Is it one word that stands for its argument?"""
     word = formula.outs[0]
     return word.name in expr.ATOMS and expr.ATOMS[word.name].mpmath == "{0}" and len(formula.outs) == 1
-
-
-def _in_rows(run: Any, xs: Sequence[Any], out: Sequence[Array]) -> bool:
-    """Compute the rows of a broadcast on several cores: NumPy would hand them out one by one. False: not done."""
-    from ..kernels.cpu import lane_cache
-
-    return lane_cache.share_rows(run, xs, out)
 
 
 def _short(run: Callable[..., Any], given: int, read: Sequence[int]) -> Callable[..., Any]:

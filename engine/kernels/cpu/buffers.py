@@ -17,6 +17,7 @@ import ctypes
 import functools
 import importlib
 import math
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,8 @@ KEPT = 1 << 30  # bytes on the shelves at most
 
 # The words of the stock: how much waits, how much may, how often something was asked for; functions and objects that
 # the machine code calls and hands on; and whoever makes arrays (`shelves.make`), 0 until it is there.
-HELD, MOST_HELD, REQUESTS, MADE_EMPTY, MADE_OF, KEEP, RELEASE, WHOLE, ARRAY, BYTE, HANDLER, NONE, MAKE = range(13)
+HELD, MOST_HELD, REQUESTS = range(3)
+MADE_EMPTY, MADE_OF, KEEP, RELEASE, WHOLE, FORGET, ARRAY, BYTE, HANDLER, NONE, MAKE = range(3, 14)
 SHELVES, FIRST, ASKED, SHELF = 16, 0, 1, 2  # then two of each shelf: its first memory (0: none), when last asked for
 SIZES = 8 * (MOST.bit_length() - LEAST.bit_length() + 1)  # of shelves: eight to each power of two
 WORDS = SHELVES + SHELF * SIZES
@@ -43,10 +45,9 @@ def empty(shape: Any, dtype: Any) -> Array:
     if type(dtype) is type:  # np.float32 and the like
         dtype = np.dtype(dtype)
     sides = (shape,) if isinstance(shape, int) else shape
-    nbytes = math.prod(sides) * dtype.itemsize
-    if not LEAST <= nbytes < MOST:
+    if math.prod(map(index, sides)) * dtype.itemsize < LEAST or dtype.hasobject:
         return np.empty(shape, dtype)
-    return _lend(dtype, nbytes, *sides)
+    return _lend(dtype, dtype.itemsize, *sides)
 
 
 def empty_cache() -> None:
@@ -73,13 +74,13 @@ _preparing = lock()
 def _prepare() -> None:
     global _lend, _clear
     ready = importlib.import_module(".shelves", __package__).set_up()
-    _lend, _clear = ready or (lambda dtype, nbytes, *sides: np.empty(sides, dtype), _clear)
+    _lend, _clear = ready or (lambda dtype, itemsize, *sides: np.empty(sides, dtype), _clear)
 
 
-def _lend(dtype: Any, nbytes: int, *sides: int) -> Array:
+def _lend(dtype: Any, itemsize: int, *sides: int) -> Array:
     """Only the first time; then it is `shelves.lent`, or np.empty where there is no machine code."""
     prepare()
-    return _lend(dtype, nbytes, *sides)
+    return _lend(dtype, itemsize, *sides)
 
 
 def _clear() -> None:

@@ -156,15 +156,8 @@ def short(run: Any, below: int, given: int, read: tuple[int, ...]) -> Callable[.
     found = lanes_of(run)
     if found is None or len(results) != 1:
         return None
-    return lane_entry.entry(run, found, kinds, results, _code("lane_entry"), below, given, read)
-
-
-def share_rows(run: np.ufunc, xs: Sequence[Any], out: Sequence[Any]) -> bool:
-    """run(*xs, out=out), its rows shared by several cores; False where there is nothing to share."""
-    found = lanes_of(run)
-    if found is None:
-        return False
-    return lane_rows.share((found.span, _code("lane_rows"), found.flush), xs, out)
+    codes = _code("lane_entry"), _code("lane_rows")
+    return lane_entry.entry(run, found, kinds, results, codes, below, given, read)
 
 
 def _load(work: Sequence[tuple[Key, Formula]]) -> None:

@@ -7,12 +7,9 @@ did arithmetic leave? For arrays that lie in rows, all of one shape, none of thi
         an array of the expected dtype:    its address, and its step (0 if it has no axes)
         a Python number:                   rounded and put aside, step 0
         anything else:                     decline: NotImplemented
-    if all arrays lie in rows and have one shape:
-        if they are small:                 make the result, and run the span over it
-        else:                              make it in memory that is used again, let go of Python's lock,
-                                           and run the loop over it, on every core
-    else, if they are small:               let the ufunc do it all
-    else:                                  decline
+    if some are large:                     see `lane_large.py`
+    if all lie in rows and have one shape: make the result, and run the span over it
+    else:                                  let the ufunc do it all
 
 In rows: in C order and aligned. An array without axes goes with any shape, as a number does; where there is no array
 at all, it declines. Whoever is declined goes the general way (`ElementwiseOp._unusual`).
@@ -21,6 +18,8 @@ at all, it declines. Whoever is declined goes the general way (`ElementwiseOp._u
 from __future__ import annotations
 
 import ctypes
+import functools
+import importlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -31,7 +30,7 @@ from llvmlite import ir
 from . import buffers
 from .lane_ir import F32, F64, I1, I32, I64, counting, load, store, variable
 from .lane_loop import call, enter, leave
-from .lane_ufunc import Lanes, gather_team, team_words
+from .lane_ufunc import Lanes, team_words
 from .objects import (
     AXES,
     DATA,
@@ -44,28 +43,27 @@ from .objects import (
     TYPE,
     as_expected,
     builtin,
+    immortal,
     python,
     table,
 )  # fmt: skip
-from .team import ABSENT, CALLED
 
 MOST = 8  # inputs
 LARGEST, EXACT = float(np.finfo(np.float32).max), 1 << 24  # numbers up to here are rounded here as NumPy does it
 
 WORDS = (  # what the machine code is told of a formula
-    "ufunc", "result dtype", "get_ready", "ndarray", "float", "int", "declined",  # objects; declined: NotImplemented
-    "span", "loop",  # the formula's machine code, see `lane_loop`
-    "make", "call", "keep", "drop", "whole", "let_go", "take_back",  # functions of NumPy and Python, see `entry`
-    "data", "stock", "team",  # words of the loop, of `buffers`, of `lane_ufunc`
+    "ufunc", "result dtype", "ndarray", "float", "int", "declined",  # objects; declined: NotImplemented
+    "span", "loop", "rows",  # the formula's machine code, see `lane_loop`, `lane_rows`
+    "make", "call", "keep", "whole", "let_go", "take_back",  # functions of NumPy and Python, see `entry`
+    "data", "stock", "team", "large",  # words of the loop, of `buffers`, of `lane_ufunc`, of `_large`
     "flush",  # do subnormal numbers count as 0?
     "given", "read",  # how many arguments, and how many of them are inputs
     "below", "result step",  # elements from which an array is large; bytes of an element
 )  # fmt: skip
-BROADCAST = 64  # times `below`: arrays of different shapes whose sizes multiply to more may have a large result
+SEVERAL = 64  # times `below`: arrays of several shapes whose sizes multiply to more may have a large result
 PLENTY = 1 << 32  # where the product of sizes stops growing: times a size it still fits into a word
 READ = 4  # words about each input that is read: its place among the given in bytes, dtype, step; a number, too?
 
-_alive: list[Any] = []  # an entry borrows what it is made from
 
 
 # ------------------------------------------------------------------------------------------------------ in machine code
@@ -78,7 +76,6 @@ def entries(module: ir.Module) -> None:
     b = ir.IRBuilder(function.append_basic_block("entry"))
     block, given, count = function.args
     objects, places, steps, numbers = (b.ptrtoint(b.alloca(ir.ArrayType(I64, MOST + 1)), I64) for _ in range(4))
-    row = b.ptrtoint(b.alloca(I64), I64)
     overflow = b.alloca(I32)
     words_at = load(b, b.add(block, I64(DATA)), I64)
     word = {name: load(b, b.add(words_at, I64(8 * k)), I64) for k, name in enumerate(WORDS)}
@@ -156,39 +153,22 @@ def entries(module: ir.Module) -> None:
                 store(b, I64(0), step)
                 take_number(x, its_type, kind, number)
     need(arrays.get())
+    many = b.icmp_unsigned(">=", most.get(), b.mul(word["below"], I64(SEVERAL)))
+    with b.if_then(b.or_(large.get(), b.and_(b.not_(alike.get()), many)), likely=False):
+        compute = load(b, word["large"], I64)
+        need(b.icmp_unsigned("!=", compute, I64(0)))
+        b.ret(call(b, compute, [words_at, objects, places], I64))
     with b.if_then(b.not_(alike.get()), likely=False):
-        need(b.not_(large.get()))
         need(b.icmp_signed("!=", axes.get(), I32(0)))
-        need(b.icmp_unsigned("<", most.get(), b.mul(word["below"], I64(BROADCAST))))
         b.ret(call(b, word["call"], [word["ufunc"], objects, word["read"], I64(0)], I64))
-    def finish(result: Any) -> None:
-        """Its place and step after those of the inputs."""
-        with b.if_then(b.icmp_unsigned("==", result, I64(0)), likely=False):
-            b.ret(result)  # no memory: the exception is set
-        last = b.mul(word["read"], I64(8))
-        store(b, load(b, b.add(result, I64(DATA)), I64), b.add(places, last))
-        store(b, word["result step"], b.add(steps, last))
-
-    with b.if_then(large.get(), likely=False):
-        with b.if_then(b.not_(_ready(b, word, n.get())), likely=False):
-            done = call(b, word["call"], [word["get_ready"], objects, I64(0), I64(0)], I64)
-            with b.if_then(b.icmp_unsigned("==", done, I64(0)), likely=False):
-                b.ret(done)
-            call(b, word["drop"], [done])
-        make = load(b, b.add(word["stock"], I64(8 * buffers.MAKE)), I64)
-        bytes_ = b.mul(n.get(), word["result step"])
-        axes_ = b.sext(axes.get(), I64)
-        result = call(b, make, [word["stock"], axes_, shape.get(), word["result dtype"], bytes_], I64)
-        finish(result)
-        store(b, n.get(), row)
-        thread = call(b, word["let_go"], [], I64)
-        call(b, word["loop"], [places, row, steps, word["data"]])
-        call(b, word["take_back"], [thread])
-        b.ret(result)
 
     call(b, word["keep"], [word["result dtype"]])  # the array that is made owns a reference to it
     result = call(b, word["make"], [axes.get(), shape.get(), word["result dtype"], I32(0)], I64)
-    finish(result)
+    with b.if_then(b.icmp_unsigned("==", result, I64(0)), likely=False):
+        b.ret(result)  # no memory: the exception is set
+    last = b.mul(word["read"], I64(8))
+    store(b, load(b, b.add(result, I64(DATA)), I64), b.add(places, last))
+    store(b, word["result step"], b.add(steps, last))
     state = enter(b, word["flush"])
     call(b, word["span"], [places, steps, I64(0), n.get()])
     leave(b, state)
@@ -199,50 +179,44 @@ def entries(module: ir.Module) -> None:
     b.ret(word["declined"])
 
 
-def _ready(b: ir.IRBuilder, word: dict[str, Any], n: Any) -> Any:
-    """Are the shelves there, and is the team awake, or not wanted for a row of n?"""
-    shelves = b.icmp_unsigned("!=", load(b, b.add(word["stock"], I64(8 * buffers.MAKE)), I64), I64(0))
-    short = b.icmp_signed("<", n, load(b, b.add(word["data"], I64(24)), I64))
-    board, workers = (load(b, b.add(word["team"], I64(8 * k)), I64) for k in (1, 2))
-    awake = variable(b, b.icmp_signed("==", workers, I64(0)))
-    with b.if_then(b.icmp_signed(">", workers, I64(0))):
-        called, absent = (load(b, b.add(board, I64(8 * k)), I64) for k in (CALLED, ABSENT))
-        awake.set(b.and_(b.icmp_signed(">=", called, workers), b.icmp_signed("==", absent, I64(0))))
-    return b.and_(shelves, b.or_(short, awake.get()))
-
-
 # ----------------------------------------------------------------------------------------------------------- in Python
 def entry(
-    run: Any, lanes: Lanes, kinds: str, result: str, code: int, below: int, given: int, read: Sequence[int]
+    run: Any, lanes: Lanes, kinds: str, result: str, codes: tuple[int, int], below: int, given: int, read: Sequence[int]
 ) -> Callable[..., Any] | None:
     """A function of `given` arguments that computes `run`, a ufunc, of those that it reads.
 
-    It declines (NotImplemented) unless these are arrays of `kinds`, of one shape or with fewer than `below` elements
-    each, and Python numbers in place of "f". read: places of the inputs among the `given`; code: the address of
-    `lane_entry`. None where it is not known how objects lie in memory. Raises ValueError for shapes that don't
-    broadcast.
+    It declines (NotImplemented) unless these are arrays of `kinds`, small (fewer than `below` elements) or rows, and
+    Python numbers in place of "f". read: places of the inputs among the `given`; codes: the addresses of `lane_entry`
+    and `lane_rows`. None where it is not known how objects lie in memory. The function raises ValueError where shapes
+    don't broadcast.
     """
     if len(kinds) > MOST or not as_expected():
         return None
     dtypes, made = [np.dtype(kind) for kind in kinds], np.dtype(result)
     words = {
         **lanes._asdict(), "given": given, "read": len(read), "below": below, "result step": made.itemsize,
-        "ufunc": id(run), "result dtype": id(made), "get_ready": id(get_ready), "declined": id(NotImplemented),
+        "ufunc": id(run), "result dtype": id(made), "declined": id(NotImplemented),
         "ndarray": id(np.ndarray), "float": id(float), "int": id(int),
-        "stock": ctypes.addressof(buffers.stock), "team": ctypes.addressof(team_words),
+        "rows": codes[1], "large": ctypes.addressof(_large), "stock": ctypes.addressof(buffers.stock),
+        "team": ctypes.addressof(team_words),
         "make": table()[EMPTY], "call": python("PyObject_Vectorcall"), "keep": python("Py_IncRef"),
-        "drop": python("Py_DecRef"), "whole": python("PyLong_AsLongLongAndOverflow"),
+        "whole": python("PyLong_AsLongLongAndOverflow"),
         "let_go": python("PyEval_SaveThread"), "take_back": python("PyEval_RestoreThread"),
     }  # fmt: skip
     block = [words[name] for name in WORDS]
     for place, dtype in zip(read, dtypes, strict=True):
         block += [8 * place, id(dtype), dtype.itemsize, dtype.char == "f"]
     told = np.array(block, np.int64)
-    _alive.append((run, dtypes, made, told))
-    return builtin(code, told)
+    immortal((run, dtypes, made))  # it borrows what it is told of
+    return builtin(codes[0], told)
 
 
-def get_ready() -> None:
-    """What the first large array needs, and any that comes after the team went to sleep."""
+_large = ctypes.c_int64(0)  # the address of `lane_large.compute`, once it is there
+
+
+@functools.cache
+def prepare_large() -> None:
+    """Until this was called, large arrays are declined."""
     buffers.prepare()
-    gather_team()
+    if buffers.stock[buffers.MAKE]:
+        _large.value = importlib.import_module(".lane_large", __package__).compute.address

@@ -1,7 +1,4 @@
-"""Many rows at once: a bias added to a matrix, a column that scales it, a slice of something larger.
-
-NumPy's loops meet one row after the other, which are too short to be shared by several cores. Where operands are rows
-of a matrix, the rows themselves are shared:
+"""Many rows, some of them to each part of a job (who calls this: `broadcast.py`):
 
     for each row of a part:
         for each operand: its address = base + row * row step
@@ -10,21 +7,14 @@ of a matrix, the rows themselves are shared:
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 from llvmlite import ir
 
 from .lane_ir import I64, counting, load, store
 from .lane_loop import call, enter, leave
-from .lane_ufunc import CHUNK
-from .team import lead
-from .threads import call_team, get_num_threads
 
-MOST = 16  # operands
-Array = np.ndarray[Any, Any]
+MOST, BASES = 16, 7  # operands; words of a job before their addresses
 
 
 def rows(module: ir.Module) -> None:
@@ -38,7 +28,7 @@ def rows(module: ir.Module) -> None:
     job, part = function.args
     span, steps, n, count, size, flush, operands = (load(b, b.add(job, I64(8 * k)), I64) for k in range(7))
     here = b.ptrtoint(b.alloca(ir.ArrayType(I64, MOST)), I64)
-    bases = b.add(job, I64(56))
+    bases = b.add(job, I64(8 * BASES))
     row_steps = b.add(bases, b.mul(I64(8), operands))
     state = enter(b, flush)
     first = b.mul(part, size)
@@ -51,31 +41,6 @@ def rows(module: ir.Module) -> None:
         call(b, span, [here, steps, I64(0), n])
     leave(b, state)
     b.ret_void()
-
-
-def share(kernel: tuple[int, int, bool], xs: Sequence[Any], out: Sequence[Array]) -> bool:
-    """Compute (span, the address of `lane_rows`, flush?) on xs into fresh contiguous arrays; False: not rows, or alone.
-
-    The result's axes are merged wherever every operand steps through two of them as through one; two must be left.
-    """
-    shape, workers = out[0].shape, get_num_threads() - 1
-    if not workers or len(xs) + len(out) > MOST:
-        return False
-    dtype = next((x.dtype for x in xs if isinstance(x, np.ndarray) and x.dtype.kind != "b"), np.float32)
-    given = [x if isinstance(x, np.ndarray) else np.asarray(x, dtype) for x in xs]
-    operands = [*(np.broadcast_to(x, shape) for x in given), *out]
-    axes = merged(shape, [x.strides for x in operands])
-    if len(axes) != 2:
-        return False
-    (n, inner), (count, outer) = axes
-    size = max(1, CHUNK // n)
-    if count <= size:
-        return False
-    steps = array("q", inner)
-    head = [kernel[0], steps.buffer_info()[0], n, count, size, kernel[2], len(operands)]
-    job = array("q", [*head, *(x.ctypes.data for x in operands), *outer])
-    lead.entry(call_team(workers)[1], kernel[1], job.buffer_info()[0], -(-count // size), workers)
-    return True
 
 
 def merged(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> list[tuple[int, tuple[int, ...]]]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .objects import table
+from .objects import immortal, table
 
 FROM_FUNCTION = 1  # place of PyUFunc_FromFuncAndData in NumPy's table of ufunc functions
 WIPED = platform.machine() in ("x86_64", "AMD64")  # the marks of arithmetic: does the loop wipe them away itself?
@@ -26,7 +26,6 @@ PARALLEL_WORK = 1 << 21  # elements times instructions: 40 us of one core, the p
 
 UNKNOWN = -1
 team_words = (ctypes.c_int64 * 3)(0, 0, UNKNOWN)  # addresses of team.lead and of its board; workers (0: work alone)
-_alive: list[Any] = []  # a ufunc borrows what it is made from
 
 
 class Lanes(NamedTuple):
@@ -56,7 +55,7 @@ def ufunc(
     data = (ctypes.c_int64 * 4)(span, ctypes.addressof(team_words), flush, parallel_from(words, moved))
     functions, datas = (ctypes.c_void_p * 1)(loop), (ctypes.c_void_p * 1)(ctypes.addressof(data))
     kinds = bytes(np.dtype(kind).num for kind in (*inputs, *results))
-    _alive.append((data, functions, datas, kinds))
+    immortal((data, functions, datas, kinds))  # the ufunc borrows what it is made from
     made = _maker()(functions, datas, kinds, 1, len(inputs), len(results), -1, b"formula", b"", 0)
     if not WIPED:
         made = _quiet(made)

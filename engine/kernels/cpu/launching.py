@@ -21,9 +21,9 @@ from numba.core import types
 from .jit import ENABLED, Kernel, device, invoke, number_at, stack, view
 from .lane_ufunc import team_words
 from .objects import AXES, DATA, HEAD, SHAPE, TYPE, as_expected, builtin, python
-from .team import ABSENT, CALLED, lead
+from .team import awake, lead
 
-MOST = 64  # slots of a job
+MOST = 128  # slots of a job
 
 # What the machine code is told: objects, functions of C, the kernel that does a part, the words of the team.
 ARRAY, FLOAT, INT, BOOL, NONE, DECLINED, KEEP, WHOLE, LET_GO, TAKE_BACK, LEAD, RUN_PART, TEAM, WORDS = range(14)
@@ -61,14 +61,11 @@ def _whole(words, x, slots, k):  # type: ignore[no-untyped-def]
 @device
 def _go(words, job):  # type: ignore[no-untyped-def]
     team, parts = number_at(words, TEAM), number_at(job, 1)
-    board, allowed = number_at(team, 1), number_at(team, 2)  # allowed: -1 if it must be asked anew
-    workers = min(allowed, parts - 1)
-    if workers > 0 and (number_at(board, CALLED) < workers or number_at(board, ABSENT) != 0):
-        return _given(words, DECLINED)
-    if allowed < 0:
+    board, allowed = number_at(team, 1), number_at(team, 2)
+    if not awake(board, min(allowed, parts - 1)):
         return _given(words, DECLINED)
     thread = invoke(number_at(words, LET_GO), ())
-    invoke(number_at(words, LEAD), (board, number_at(words, RUN_PART), job, parts, workers))
+    invoke(number_at(words, LEAD), (board, number_at(words, RUN_PART), job, parts, allowed))
     invoke(number_at(words, TAKE_BACK), (thread,))
     return _given(words, NONE)
 

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 HEAD = object.__basicsize__  # bytes that every object begins with; the last word of them is its type
-TYPE, DATA, AXES, SHAPE, DTYPE, FLAGS, OWNER = HEAD - 8, *(HEAD + k for k in (0, 8, 16, 40, 48, 72))  # of an array
-IN_A_ROW, OWN, WRITEABLE = 0x101, 0x4, 0x400  # flags: C order and aligned; who has the memory frees it
+TYPE = HEAD - 8
+DATA, AXES, SHAPE, STEPS, DTYPE, FLAGS, OWNER = (HEAD + k for k in (0, 8, 16, 24, 40, 48, 72))  # of an array
+ALIGNED, IN_A_ROW, OWN, WRITEABLE = 0x100, 0x101, 0x4, 0x400  # flags; in a row: C order and aligned
 EMPTY, NEW, OWNER_NOW = 184, 94, 305  # in NumPy's table: PyArray_Empty, PyArray_NewFromDescr, PyDataMem_GetHandler
 
 
@@ -68,14 +69,18 @@ def as_expected() -> bool:
         return False
     owner = ctypes.PYFUNCTYPE(ctypes.c_void_p)(table()[OWNER_NOW])()
     for x in (np.ones((3, 5), np.float32), np.ones((3, 5), np.int8)[:, 1:], np.array(True)):
-        word = {k: ctypes.c_size_t.from_address(id(x) + k).value for k in (TYPE, DATA, SHAPE, DTYPE, OWNER)}
+        word = {k: ctypes.c_size_t.from_address(id(x) + k).value for k in (TYPE, DATA, SHAPE, STEPS, DTYPE, OWNER)}
         axes, flags = (ctypes.c_int.from_address(id(x) + k).value for k in (AXES, FLAGS))
         if (word[TYPE], word[DATA], word[DTYPE], axes) != (id(np.ndarray), x.ctypes.data, id(x.dtype), x.ndim):
             return False
         if (word[OWNER] or None) != (owner if x.flags.owndata else None):
             return False
-        shape = tuple(ctypes.c_ssize_t.from_address(word[SHAPE] + 8 * k).value for k in range(axes))
+        shape, steps = (
+            tuple(ctypes.c_ssize_t.from_address(word[place] + 8 * k).value for k in range(axes))
+            for place in (SHAPE, STEPS)
+        )
         marks = x.flags.c_contiguous and x.flags.aligned, x.flags.owndata, x.flags.writeable
-        if shape != x.shape or marks != (flags & IN_A_ROW == IN_A_ROW, bool(flags & OWN), bool(flags & WRITEABLE)):
+        found = flags & IN_A_ROW == IN_A_ROW, bool(flags & OWN), bool(flags & WRITEABLE)
+        if (shape, steps, found) != (x.shape, x.strides, marks):
             return False
     return ctypes.c_double.from_address(id(math.pi) + HEAD).value == math.pi

@@ -1,7 +1,7 @@
 """Where the memory of `buffers.py` waits, in machine code.
 
     take(bytes)     the first of the shelf for that size, else new from NumPy
-    put(memory)     to the front of its shelf; while too much waits, free the first of the shelf longest not asked
+    put(memory)     to the front of its shelf; while too much waits, free some of the shelf that was longest not asked
 
 An array of ours owns its memory as any of NumPy's does; only whom NumPy asks to free it (`PyDataMem_Handler`) is `put`.
 All of this runs under Python's lock and calls nobody on the way: no thread, no fork and no garbage collector finds a
@@ -22,6 +22,7 @@ from .buffers import (
     ASKED,
     BYTE,
     FIRST,
+    FORGET,
     HANDLER,
     HELD,
     KEEP,
@@ -29,6 +30,7 @@ from .buffers import (
     MADE_EMPTY,
     MADE_OF,
     MAKE,
+    MOST,
     MOST_HELD,
     NONE,
     RELEASE,
@@ -76,8 +78,9 @@ def _note(memory):  # type: ignore[no-untyped-def]
 
 @device
 def _take(stock, nbytes):  # type: ignore[no-untyped-def]
-    """The address of so many bytes at least; 0: there are none, and Python's exception is set."""
-    words, nbytes, bits = view(stock, WORDS, np.int64), max(nbytes, LEAST), BITS
+    """The address of so many bytes at least, less than MOST; 0: there are none, and Python's exception is set."""
+    words, bits = view(stock, WORDS, np.int64), BITS
+    nbytes = max(nbytes, LEAST)
     while nbytes >> bits:
         bits += 1
     eighths = ((nbytes - 1) >> (bits - 4)) + 1  # of a power of two: sizes that differ little share a shelf
@@ -94,16 +97,25 @@ def _take(stock, nbytes):  # type: ignore[no-untyped-def]
 
 @device
 def _new(stock, shelf, size):  # type: ignore[no-untyped-def]
-    words, sides = view(stock, WORDS, np.int64), _one()
-    view(sides, 1, np.int64)[0] = size + 2 * LINE
-    invoke(words[KEEP], (words[BYTE],))  # as the array that is made has a reference to it
-    array = invoke(words[MADE_EMPTY], (1, sides, words[BYTE], 0))
+    array = _array_of(stock, size + 2 * LINE)
+    if array == 0 and number_at(stock, HELD) > 0:  # nobody is refused what waits
+        invoke(number_at(stock, FORGET), ())
+        _free_all(stock)
+        array = _array_of(stock, size + 2 * LINE)
     if array == 0:
         return 0
     memory = (number_at(array + DATA, 0) + 2 * LINE - 1) & -LINE
     note = _note(memory)
     note[PLACE], note[SIZE], note[PART_OF] = shelf, size, array
     return memory
+
+
+@device
+def _array_of(stock, nbytes):  # type: ignore[no-untyped-def]
+    words, sides = view(stock, WORDS, np.int64), _one()
+    view(sides, 1, np.int64)[0] = nbytes
+    invoke(words[KEEP], (words[BYTE],))  # as the array that is made has a reference to it
+    return invoke(words[MADE_EMPTY], (1, sides, words[BYTE], 0))
 
 
 @device
@@ -129,6 +141,12 @@ def _free_some(stock):  # type: ignore[no-untyped-def]
     invoke(words[RELEASE], (note[PART_OF],))
 
 
+@device
+def _free_all(stock):  # type: ignore[no-untyped-def]
+    while number_at(stock, HELD) > 0:
+        _free_some(stock)
+
+
 # --- whom NumPy asks -------------------------------------------------------------------------------------------------
 
 
@@ -138,7 +156,7 @@ def _free(stock, memory, size):  # type: ignore[no-untyped-def]
 
 def _renew(stock, memory, size):  # type: ignore[no-untyped-def]
     """The same contents in memory of another size, for `x.resize(shape)`."""
-    new = _take(stock, size)
+    new = _take(stock, size) if size < MOST else 0
     if new != 0:
         words = min(_note(memory)[SIZE], _note(new)[SIZE]) // 8
         source, target = view(memory, words, np.int64), view(new, words, np.int64)
@@ -151,13 +169,17 @@ def _renew(stock, memory, size):  # type: ignore[no-untyped-def]
 # --- whom we ask -----------------------------------------------------------------------------------------------------
 
 
-def _make(stock, axes, sides, dtype, nbytes):  # type: ignore[no-untyped-def]
+def _make(stock, axes, sides, dtype, itemsize):  # type: ignore[no-untyped-def]
     """An array; 0: Python's exception is set."""
     words = view(stock, WORDS, np.int64)
+    nbytes = _bytes(axes, sides, itemsize)
+    invoke(words[KEEP], (dtype,))
+    if nbytes < LEAST:
+        return invoke(words[MADE_EMPTY], (axes, sides, dtype, 0))
     memory = _take(stock, nbytes)
     if memory == 0:
+        invoke(words[RELEASE], (dtype,))
         return 0
-    invoke(words[KEEP], (dtype,))
     array = invoke(words[MADE_OF], (words[ARRAY], dtype, axes, sides, 0, memory, IN_A_ROW | WRITEABLE, 0))
     if array == 0:
         _put(stock, memory)
@@ -169,23 +191,36 @@ def _make(stock, axes, sides, dtype, nbytes):  # type: ignore[no-untyped-def]
     return array
 
 
+@device
+def _bytes(axes, sides, itemsize):  # type: ignore[no-untyped-def]
+    """Of all numbers; -1: no shape, or MOST and more, which is for NumPy to say."""
+    if axes > AXES:
+        return -1
+    nbytes = itemsize
+    for k in range(axes):
+        side = number_at(sides, k)
+        if side < 0 or (side > 0 and nbytes >= MOST // side):
+            return -1
+        nbytes *= side
+    return nbytes
+
+
 _made = device(_make)
 
 
 def _lent(words, arguments, count):  # type: ignore[no-untyped-def]
-    """The array of (dtype, bytes, *sides)."""
+    """The array of (dtype, its itemsize, *sides)."""
     stock, place = number_at(words + DATA, 0), _sides()
     sides = view(place, AXES, np.int64)
     for k in range(min(count - 2, AXES)):
         sides[k] = invoke(number_at(stock, WHOLE), (number_at(arguments, k + 2),))
-    nbytes = invoke(number_at(stock, WHOLE), (number_at(arguments, 1),))
-    return _made(stock, count - 2, place, number_at(arguments, 0), nbytes)
+    itemsize = invoke(number_at(stock, WHOLE), (number_at(arguments, 1),))
+    return _made(stock, count - 2, place, number_at(arguments, 0), itemsize)
 
 
 def _cleared(words, arguments, count):  # type: ignore[no-untyped-def]
     stock = number_at(words + DATA, 0)
-    while number_at(stock, HELD) > 0:
-        _free_some(stock)
+    _free_all(stock)
     none = number_at(stock, NONE)
     invoke(number_at(stock, KEEP), (none,))
     return none
@@ -215,8 +250,8 @@ NAME = b"mem_handler"  # by which NumPy knows it
 
 
 def set_up() -> tuple[Callable[..., Any], Callable[[], None]] | None:
-    """Write the words of the stock; `lend(dtype, bytes, *sides)`, which makes an array, and `clear()`. None where there
-    is no machine code, or objects lie otherwise.
+    """Write the words of the stock; `lend(dtype, itemsize, *sides)`, which makes an array, and `clear()`. None where
+    there is no machine code, or objects lie otherwise.
     """
     if not ENABLED or not as_expected():
         return None
@@ -227,7 +262,8 @@ def set_up() -> tuple[Callable[..., Any], Callable[[], None]] | None:
     capsule, byte = new(ctypes.addressof(handler), NAME, None), np.dtype(np.uint8)
     for thing in (stock, handler, NAME, capsule, byte, None):
         immortal(thing)  # arrays may outlive this module
-    stock[KEEP], stock[RELEASE], stock[WHOLE] = map(python, ("Py_IncRef", "Py_DecRef", "PyLong_AsLongLong"))
+    stock[KEEP], stock[RELEASE] = python("Py_IncRef"), python("Py_DecRef")
+    stock[WHOLE], stock[FORGET] = python("PyLong_AsLongLong"), python("PyErr_Clear")
     stock[MADE_EMPTY], stock[MADE_OF] = table()[EMPTY], table()[NEW]
     stock[ARRAY], stock[BYTE], stock[HANDLER], stock[NONE] = map(id, (np.ndarray, byte, capsule, None))
     stock[MAKE] = make.address

@@ -4,7 +4,7 @@ A training step is dozens of kernels with some Python in between. A thread that 
 when it is called: longer than many kernels take. So each member, done with a job, watches for the next one for about
 a millisecond, yielding to whoever else wants its core, and only then goes to sleep.
 
-    leader   lead(run, job, parts, workers)              member   stay(its number)
+    leader   lead(board, run, job, parts, workers)       member   stay(its number)
              take the leader's lock, else work alone              for a millisecond: is there a job not seen yet?
              deal the parts out, a row of them to each                count yourself in
              post the job                                             if it is still posted: work
@@ -40,7 +40,8 @@ from numba.extending import intrinsic
 
 from engine.forks import lock
 
-from .jit import Kernel, device, invoke, number_at
+from .jit import Kernel, device, invoke, number_at, view
+from .objects import immortal
 
 PAUSE: dict[str, tuple[str, list[Any]]] = dict.fromkeys(("x86_64", "AMD64"), ("llvm.x86.sse2.pause", []))
 PAUSE |= dict.fromkeys(("aarch64", "arm64"), ("llvm.aarch64.hint", [ir.IntType(32)(1)]))
@@ -112,18 +113,24 @@ def _yield(typing: Any, function: Any) -> Any:
     return types.void(types.int64), generate
 
 
+@device
+def awake(board, workers):  # type: ignore[no-untyped-def]
+    """Were so many called, and did none go to sleep since? Not if it is UNKNOWN how many."""
+    return workers == 0 or (workers > 0 and _read(board + 8 * CALLED) >= workers and _read(board + 8 * ABSENT) == 0)
+
+
 # --- the two sides --------------------------------------------------------------------------------------------------
 
 
 def _lead(board, run, job, parts, workers):  # type: ignore[no-untyped-def]
+    workers = min(workers, parts - 1)
     if workers <= 0 or _swap(board + 8 * LEADER, 1):
         for part in range(parts):
             invoke(run, (job, part))
         return
     for thread in range(workers + 1):
-        hand = board + 8 * (THREADS + LINE * thread)
-        _swap(hand + 8 * NEXT, thread * parts // (workers + 1))
-        _swap(hand + 8 * END, (thread + 1) * parts // (workers + 1))
+        hand = view(board + 8 * (THREADS + LINE * thread), LINE, np.int64)
+        hand[NEXT], hand[END] = thread * parts // (workers + 1), (thread + 1) * parts // (workers + 1)
     _swap(board + 8 * RUN, run)
     _swap(board + 8 * JOB, job)
     _swap(board + 8 * WORKERS, workers)
@@ -153,6 +160,7 @@ def _work(board, thread):  # type: ignore[no-untyped-def]
 
 def _stay(board, member):  # type: ignore[no-untyped-def]
     own = board + 8 * (THREADS + LINE * (member + 1))
+    _swap(own + 8 * ASLEEP, 0)
     seen, rounds = _read(own + 8 * SEEN), 0
     while rounds < ROUNDS:
         job = _read(board + 8 * POSTED)
@@ -191,6 +199,7 @@ class Team:
         line = 64
         self._words = np.zeros(THREADS + LINE * (members + 1) + line, np.int64)
         self._first = -self._words.ctypes.data % line // 8
+        immortal(self._words)  # a thread may look at it when Python takes its modules apart
         self._words[self._first + YIELD] = _yielding() or 0
         self.board: int = self._words.ctypes.data + 8 * self._first
         lines = self.board + 8 * (THREADS + LINE)  # the members'
@@ -206,15 +215,18 @@ class Team:
         if workers <= self._called.value and not self._absent.value:
             return
         self._absent.value = 0
-        if len(self._threads) < workers:
-            self._hire(workers)
-        self._called.value = min(workers, len(self._threads))
-        for member in range(self._called.value):
-            if self._asleep[LINE * member]:
-                self._asleep[LINE * member] = 0
-                _keep_off(self._threads[member])
-                with contextlib.suppress(RuntimeError):  # somebody else rang at the same moment
-                    self._bells[member].release()
+        try:
+            if len(self._threads) < workers:
+                self._hire(workers)
+            self._called.value = min(workers, len(self._threads))
+            for member in range(self._called.value):
+                if self._asleep[LINE * member]:
+                    _keep_off(self._threads[member])
+                    with contextlib.suppress(RuntimeError):  # it was rung for already
+                        self._bells[member].release()
+        except BaseException:  # an interrupt: whoever was not reached is rung for the next time
+            self._absent.value = 1
+            raise
 
     def _hire(self, workers: int) -> None:
         with self._hiring:
@@ -222,11 +234,12 @@ class Team:
                 self._bells[member].acquire(blocking=False)
                 name = f"chainrule-{member + 1}"
                 thread = threading.Thread(target=self._work, args=(member, stay.entry), name=name, daemon=True)
+                self._threads.append(thread)
                 try:
                     thread.start()
                 except RuntimeError:  # the system gives no more threads: those that there are do the work
+                    self._threads.pop()
                     return
-                self._threads.append(thread)
 
     def _work(self, member: int, stay: Callable[[int, int], None]) -> None:
         while not self._words[self._first + LEAVE]:

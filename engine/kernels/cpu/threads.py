@@ -58,8 +58,9 @@ def set_num_threads(n: int) -> None:
             f"set_num_threads: n is {n}, but this process may use 1 to {MAX_THREADS} threads; "
             "NUMBA_NUM_THREADS, set before the first import, raises that limit"
         )
-    _num_threads = n
-    forget_team()
+    with _first_time:
+        _num_threads = n
+        forget_team()
 
 
 def launch(kernel: Kernel, parts: int, *args: Any) -> None:
@@ -194,7 +195,8 @@ def call_team(workers: int) -> tuple[int, int]:
     members = _team or team()
     if workers > 0:
         members.wake(workers)
-    team_words[:] = [lead.address, members.board, _num_threads - 1]
+    with _first_time:  # `set_num_threads` may be called meanwhile
+        team_words[:] = [lead.address, members.board, _num_threads - 1]
     return lead.address, members.board
 
 
