@@ -1,7 +1,7 @@
 """The short way into a formula's machine code: arrays of one shape, and numbers.
 
 NumPy's way through a ufunc takes half a microsecond: which loop, which axes first, does anything overlap, which marks
-did arithmetic leave? For arrays that lie in rows, all of one shape, none of this is a question:
+did arithmetic leave? For small arrays that lie in rows, all of one shape, none of this is a question:
 
     for each input:
         an array of the expected dtype:    its address, and its step (0 if it has no axes)
@@ -46,7 +46,7 @@ from .objects import (
     immortal,
     python,
     table,
-)  # fmt: skip
+)
 
 MOST = 8  # inputs
 LARGEST, EXACT = float(np.finfo(np.float32).max), 1 << 24  # numbers up to here are rounded here as NumPy does it
@@ -63,7 +63,6 @@ WORDS = (  # what the machine code is told of a formula
 SEVERAL = 64  # times `below`: arrays of several shapes whose sizes multiply to more may have a large result
 PLENTY = 1 << 32  # where the product of sizes stops growing: times a size it still fits into a word
 READ = 4  # words about each input that is read: its place among the given in bytes, dtype, step; a number, too?
-
 
 
 # ------------------------------------------------------------------------------------------------------ in machine code

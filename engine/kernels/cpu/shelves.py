@@ -41,7 +41,7 @@ from .buffers import (
     WHOLE,
     WORDS,
     stock,
-)  # fmt: skip
+)
 from .jit import ENABLED, Kernel, device, invoke, number_at, stack, view
 from .objects import (
     DATA,
@@ -57,7 +57,7 @@ from .objects import (
     immortal,
     python,
     table,
-)  # fmt: skip
+)
 
 LINE = 64  # bytes of a cache line
 # What is written in the line before a memory: the next on its shelf, its shelf, its size, the array that it is part of
