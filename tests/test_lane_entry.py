@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import subprocess
 import sys
 import threading
 import tracemalloc
@@ -297,6 +298,16 @@ def test_the_layout_is_looked_up_and_not_believed(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(objects, name, getattr(objects, name) + 8 * (1 if name != "FLAGS" else -1))
             assert not look()
+
+
+def test_small_formulas_do_without_numba():
+    program = """
+import sys, engine
+x = engine.ones(3, requires_grad=True)
+(x * x + 1).backward(engine.ones(3))
+sys.exit("numba" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
 def test_an_op_is_the_same_with_and_without():
