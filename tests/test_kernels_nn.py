@@ -298,6 +298,17 @@ def test_the_gradient_of_a_bias_is_a_sum_over_pixels(pixels, F, dtype, seed):
     close(sums, sums64, dtype, 10 * pixels)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("ids, D", [((40, 50), 33), ((7,), 40_000), ((70_001,), 1), ((3, 0), 70_000), ((2, 3), 5)])
+def test_an_embedding_is_rows_of_its_table(ids, D, dtype):
+    rng = np.random.default_rng(0)
+    table, chosen = rng.standard_normal((11, D)).astype(dtype), rng.integers(0, 11, ids)
+    for kind in (np.int64, np.int32, np.uint8):
+        np.testing.assert_array_equal(embedding.embedding(chosen.astype(kind), table), table[chosen])
+    wide = rng.standard_normal((11, 2 * D)).astype(dtype)
+    np.testing.assert_array_equal(embedding.embedding(chosen.T, wide[:, ::2]), wide[:, ::2][chosen.T])
+
+
 @given(st.integers(1, 30), st.integers(0, 200), lengths, dtypes, seeds)
 def test_the_gradient_of_an_embedding_adds_rows_in_order(rows, n, D, dtype, seed):
     rng = np.random.default_rng(seed)

@@ -15,13 +15,36 @@ from .threads import launch
 Array = np.ndarray[Any, Any]
 
 BLOCK = 256  # rows that are added one after the other to one place: an id with more is summed in blocks
+LEAST, PART = 1 << 16, 1 << 14  # numbers: where cores share the copying of rows; of a part
+WORDS: dict[int, Any] = {4: np.uint32, 8: np.uint64}
 COLUMNS = 32  # of a part: it owns them in every row of the table, so sums are made in the order of ids
 
 
 def embedding(ids: Array, table: Array) -> Array:
     """(*B), (V,D) -> (*B,D)"""
-    y = empty((*ids.shape, table.shape[1]), table.dtype)
-    return np.take(table, ids, axis=0, out=y, mode="clip")  # the op has refused ids outside; "raise" would copy
+    D = table.shape[1]
+    y = empty((*ids.shape, D), table.dtype)
+    if not ENABLED or y.size < LEAST or table.itemsize not in WORDS or not table.flags.c_contiguous:
+        return np.take(table, ids, axis=0, out=y, mode="clip")  # the op has refused ids outside; "raise" would copy
+    rows = max(1, PART // D)
+    launch(_rows(table.itemsize), -(-ids.size // rows), table, np.ascontiguousarray(ids, np.int64), y, D, rows)
+    return y
+
+
+@functools.cache
+def _rows(size: int) -> Kernel:
+    """For numbers of `size` bytes, whatever they mean."""
+    dtype = WORDS[size]
+
+    def embedding(block, part):  # type: ignore[no-untyped-def]
+        table, ids, y = array_at(block, 0, dtype), array_at(block, 2, np.int64), array_at(block, 4, dtype)
+        D, rows = number_at(block, 6), number_at(block, 7)
+        for i in range(part * rows, min(ids.size, (part + 1) * rows)):
+            source, target = table[ids[i] * D : ids[i] * D + D], y[i * D : i * D + D]
+            for c in range(D):
+                target[c] = source[c]
+
+    return kernel(embedding, f"embedding_{size}")
 
 
 @functools.cache
