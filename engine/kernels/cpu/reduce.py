@@ -7,8 +7,9 @@
     inner > 1   for block of ROWS rows, some columns:      # in parallel
                     for eight rows at a time: for strip in columns: result[strip] joins the eight
 
-Either leaves one result for each block; these are reduced again, until one is left. So the order of a sum depends on
-the shape alone, and its rounding error grows with the block and the number of blocks, not with their product.
+Either leaves one result for each block; these are reduced again, a few by NumPy, until one is left. So the order of a
+sum depends on the shape alone, and its rounding error grows with the block and the number of blocks, not with their
+product.
 """
 
 from __future__ import annotations
@@ -139,6 +140,7 @@ MAGNITUDE = Operator("magnitude", _magnitude, _above, _zero, 0.0)  # |v|, c bein
 DIFFERENCES = Operator("differences", _difference, _plus, _centre, 0.0)  # v - c
 SQUARES = Operator("squares", _square, _plus, _centre, 0.0)  # of v - c
 EXPONENTIALS = Operator("exponentials", _exponential, _plus, _least, 0.0)  # of v - c, in float32
+FEW: dict[Operator, Any] = {SUM: np.add, MAX: np.maximum, MIN: np.minimum}  # how NumPy joins a few results
 
 
 # --- the kernels -----------------------------------------------------------------------------------------------------
@@ -359,7 +361,11 @@ def _reduce(first: Operator, then: Operator, x: Array, axes: Axes, centre: Array
 def one_axis(first: Operator, then: Operator, x: Array, centre: Array | None) -> Array:
     """(outer, n, inner) -> (outer, 1, inner)"""
     y = reduce_blocks(first, x, centre)
-    return y if y.shape[1] == 1 else one_axis(then, then, y, None)
+    if y.shape[1] == 1:
+        return y
+    if y.size < SMALL and y.shape[1] <= ROWS:
+        return FEW[then].reduce(y, axis=1, keepdims=True)
+    return one_axis(then, then, y, None)
 
 
 def reduce_blocks(operator: Operator, x: Array, centre: Array | None = None) -> Array:
