@@ -352,20 +352,18 @@ def _reduce(first: Operator, then: Operator, x: Array, axes: Axes, centre: Array
     others = tuple(a for a in axes if a < before)
     if centre is not None and others:  # each number of the next reduction needs its own centre
         centre = np.broadcast_to(centre, (*x.shape[:before], *[1] * (behind - before), *x.shape[behind:]))
-    y = one_axis(first, then, x.reshape(outer, n, inner), centre)
+    y = joined(then, reduce_blocks(first, x.reshape(outer, n, inner), centre))
     if others:
         y = _reduce(then, then, y.reshape(*x.shape[:before], inner), others)
     return y
 
 
-def one_axis(first: Operator, then: Operator, x: Array, centre: Array | None) -> Array:
-    """(outer, n, inner) -> (outer, 1, inner)"""
-    y = reduce_blocks(first, x, centre)
-    if y.shape[1] == 1:
-        return y
-    if y.size < SMALL and y.shape[1] <= ROWS:
-        return FEW[then].reduce(y, axis=1, keepdims=True)
-    return one_axis(then, then, y, None)
+def joined(then: Operator, y: Array) -> Array:
+    """The results of blocks, (outer, blocks, inner) -> (outer, 1, inner)"""
+    while y.shape[1] > 1:
+        few = y.size < SMALL and y.shape[1] <= ROWS
+        y = FEW[then].reduce(y, axis=1, keepdims=True) if few else reduce_blocks(then, y)
+    return y
 
 
 def reduce_blocks(operator: Operator, x: Array, centre: Array | None = None) -> Array:

@@ -27,7 +27,7 @@ from .buffers import empty
 from .jit import array_at, kernel, number_at, stack, view
 from .lane_rows import MOST, merged
 from .lane_ufunc import lanes_of
-from .reduce import BLOCK, SMALL, SUM, Axes, one_axis, words
+from .reduce import BLOCK, SMALL, SUM, Axes, joined, words
 from .strip import zeros
 from .threads import address_of, launch
 from .vector import BYTES
@@ -116,7 +116,7 @@ def total_of(run: Any, xs: Sequence[Any], axes: Axes, keepdims: bool, count: boo
     y = y.reshape(math.prod(shape[:kept]), -1)  # where the rows themselves go: (rows,blocks) -> (1,rows*blocks)
     if count:  # of at most BLOCK ones float32 makes no error
         return y.sum(axis=1, dtype=np.int64).reshape(lengths)
-    return (y if y.shape[1] == 1 else one_axis(SUM, SUM, y[:, :, None], None)).reshape(lengths)
+    return joined(SUM, y[:, :, None]).reshape(lengths)
 
 
 def _as_matrix(
