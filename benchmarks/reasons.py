@@ -4,10 +4,7 @@ from __future__ import annotations
 
 VIEW = "a view: nothing is computed, the row is the cost of a call"
 CALL = "the Python around one call of a kernel (about 1 µs) against PyTorch's C++; the kernels are alike"
-CACHES = (
-    "bound by the caches: what is left is the Python of a large result (about 10 µs) and, in the first calls after a "
-    "pause, a second core that comes late"
-)
+CACHES = "bound by the caches, as PyTorch's: the kernels are alike, and timings jump with where the two cores lie"
 MEMORY = "bound by memory"
 NUMPY = "runs in NumPy, on one core"
 COPIED = "one copy, shared by the cores: bound by the caches, and by the Python of the call"
@@ -67,7 +64,7 @@ REASONS: dict[str, str] = {
     **dict.fromkeys(
         ("cumulative_prod", "cumulative_logsumexp"), "a step after the other, in 64 bits, sixteen rows side by side"
     ),
-    **dict.fromkeys(("take", "embedding"), "indices are checked before anything is read"),
+    **dict.fromkeys(("take", "embedding"), "indices are checked before they are read; take runs in NumPy"),
     "clip": "an op of three inputs, its bounds two arrays of one number: the Python of the call",
     "glu backward": "two formulas, each of one half, then the halves are joined",
     # reductions
@@ -77,7 +74,7 @@ REASONS: dict[str, str] = {
     **dict.fromkeys(("sum", "mean", "max", "min"), KERNEL),
     **dict.fromkeys(("sum backward", "mean backward"), LAID_OUT),
     # products
-    "outer": CACHES,
+    "outer": "two reshapes around one formula: the Python of three ops",
     "outer backward": "two products of the whole cotangent, each then summed",
     "vecdot": PASS,
     "tensordot": "two reshapes around a product: the Python of three ops",
