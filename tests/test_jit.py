@@ -139,6 +139,9 @@ def test_the_number_of_threads_is_checked():
         set_num_threads(0)
     with pytest.raises(ArgumentError, match="NUMBA_NUM_THREADS, set before the first import, raises that limit"):
         set_num_threads(threads.MAX_THREADS + 1)
+    for n in (1.5, "2", None):
+        with pytest.raises(ArgumentError, match=f"n is {n!r}, but this process may use 1 to"):
+            set_num_threads(n)
 
 
 @kernel
@@ -168,6 +171,32 @@ def test_every_hand_is_played_whether_parts_are_many_or_few():
             threads.lead.entry(team.board, threads.run_part.address, threads.address_of(work), parts, 3)
             assert (x == 2000 * (repeat + 1)).all() and (y == repeat + 1).all()
     team.dismiss()
+
+
+def test_threads_may_meet_at_their_first_large_arrays():
+    program = """
+import sys, threading, time
+import numpy as np, engine
+from engine.kernels.cpu import objects
+class Slow(objects.Method):
+    def __init__(self, *args):
+        time.sleep(0.02)
+        super().__init__(*args)
+objects.Method = Slow
+x = np.ones((300, 300), np.float32)
+wrong = []
+def work():
+    for _ in range(5):
+        t = engine.tensor(x, requires_grad=True)
+        ((t * t + x[0]) @ x).sum().backward()
+        if not (t.grad.numpy() == 600).all():
+            wrong.append(t)
+threads = [threading.Thread(target=work) for _ in range(6)]
+for t in threads: t.start()
+for t in threads: t.join()
+sys.exit(len(wrong))
+"""
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
 @kernel
@@ -207,6 +236,8 @@ def test_what_is_no_argument_is_refused():
     for arg in (None, "x", [1.0], 1 << 64):
         with pytest.raises((TypeError, OverflowError)):
             launch(given, 1, np.zeros(1), arg)
+    with pytest.raises(TypeError):
+        launch(given, 2.0, np.zeros(1), 3)
     y = np.zeros(1)
     launch(given, 1, y, 3)
     assert y[0] == 3

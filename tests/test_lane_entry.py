@@ -178,6 +178,28 @@ def test_what_is_large_and_no_rows_is_declined(two, a, b):
     assert with_all(two, a, b) is with_all(two, b, a) is NotImplemented
 
 
+@pytest.mark.parametrize("side", [6, 200])
+@pytest.mark.parametrize(
+    "turn", [lambda m: m.T, lambda m: m[::-1], lambda m: m[:, ::-1], lambda m: m[:1], lambda m: m[0]]
+)
+def test_a_mask_of_any_layout_beside_two_numbers(side, turn):
+    where, x = OPS["where"], values(side, side)
+    where(x > 0, x, x)
+    mask = turn(x > 0)
+    for _ in range(2):
+        y = where(Tensor(mask), 1.5, 0.5)
+        np.testing.assert_array_equal(y.numpy(), np.where(mask, np.float32(1.5), np.float32(0.5)))
+        np.testing.assert_array_equal(where(Tensor(mask), Tensor(x), 0.5).numpy(), np.where(mask, x, np.float32(0.5)))
+
+
+@pytest.mark.parametrize("axes", [33, 64])
+def test_as_many_axes_as_numpy_has(axes):
+    x = values(*(2,) * 16, *(1,) * (axes - 16))
+    y = OPS["multiply"](Tensor(x), Tensor(x))
+    np.testing.assert_array_equal(y.numpy(), x * x)
+    np.testing.assert_array_equal(OPS["multiply"](Tensor(x), Tensor(x[:1])).numpy(), x * x[:1])
+
+
 def test_three_inputs_of_several_shapes():
     xs = values(300, 1), values(200), values(300, 200)[:, :]
     lerp = met("lerp", *xs)

@@ -19,6 +19,7 @@ from ..errors import ArgumentError
 from ..formula import Formula
 from ..kernels.cpu import buffers
 from ..kernels.cpu.lane_ufunc import PARALLEL_FROM, gather_team
+from ..shapes import broadcast_shapes
 from .protocol import SMALL, Array, Graph
 
 ndarray = np.ndarray
@@ -169,7 +170,7 @@ class Elementwise:
             if self.short is declined or ("f" in takes and "f" not in self._short_takes):
                 self.short, self._short_takes = _short(run, self.given, self.read), takes
 
-    def large(self, run: Callable[..., Any], xs: Sequence[Any]) -> Any:
+    def large(self, run: Any, xs: Sequence[Any]) -> Any:
         """run(*xs) where it may pay to use memory again, and several cores."""
         dtypes = self._results.get(run)
         if dtypes is None:
@@ -177,16 +178,17 @@ class Elementwise:
         arrays = [x for x in xs if type(x) is ndarray]
         if math.prod([x.size for x in arrays]) < SMALL:  # at most so many elements, if shapes broadcast
             return _as_arrays(run(*xs))
-        shape = np.broadcast(*arrays).shape
+        shape = broadcast_shapes(*[x.shape for x in arrays])
         if (size := math.prod(shape)) < SMALL:
             return _as_arrays(run(*xs))
         xs = [_kernel("copy", "unturned")(x) if type(x) is ndarray else x for x in xs]
         _kernel("lane_entry", "prepare_large")()
         if size >= PARALLEL_FROM:
             gather_team()
-        y = _short(run, len(xs), range(len(xs)))(*xs)
-        if y is not NotImplemented:
-            return y
+        if len(arrays) == len(xs) or "f" in run.types[0]:  # a number beside integers: not the short way's
+            y = _short(run, len(xs), range(len(xs)))(*xs)
+            if y is not NotImplemented:
+                return y
         out = tuple([buffers.empty(shape, dtype) for dtype in dtypes])
         run(*xs, out=out)
         return out[0] if len(out) == 1 else out
@@ -232,7 +234,7 @@ class Elementwise:
 class Copy(Elementwise):
     """y = x, in memory of its own."""
 
-    def large(self, run: Callable[..., Any], xs: Sequence[Any]) -> Any:
+    def large(self, run: Any, xs: Sequence[Any]) -> Any:
         return _kernel("copy", "copied")(xs[0]) if type(xs[0]) is ndarray else super().large(run, xs)
 
 

@@ -61,7 +61,7 @@ WORDS = (  # what the machine code is told of a formula
     "below", "result step",  # elements from which an array is large; bytes of an element
 )  # fmt: skip
 SEVERAL = 64  # times `below`: arrays of several shapes whose sizes multiply to more may have a large result
-PLENTY = 1 << 32  # where the product of sizes stops growing: times a size it still fits into a word
+PLENTY = 1 << 32  # where the product of sizes stops growing: times one that is not large it still fits into a word
 READ = 4  # words about each input that is read: its place among the given in bytes, dtype, step; a number, too?
 
 
@@ -82,6 +82,7 @@ def entries(module: ir.Module) -> None:
     axes, shape, n = variable(b, I32(0)), variable(b, I64(0)), variable(b, I64(1))  # of the first array with axes
     # all in rows and of one shape? is there any array? a large one? the product of their sizes, up to PLENTY
     alike, arrays, large, most = variable(b, I1(1)), variable(b, I1(0)), variable(b, I1(0)), variable(b, I64(1))
+    numbered, real = variable(b, I1(0)), variable(b, I1(0))  # is there a number? an array of what a number becomes?
     decline = function.append_basic_block("decline")
 
     def need(condition: Any) -> None:
@@ -95,6 +96,7 @@ def entries(module: ir.Module) -> None:
         in_a_row = b.icmp_unsigned("==", b.and_(load(b, b.add(x, I64(FLAGS)), I32), I32(IN_A_ROW)), I32(IN_A_ROW))
         alike.set(b.and_(alike.get(), in_a_row))
         arrays.set(I1(1))
+        real.set(b.or_(real.get(), b.icmp_signed("!=", load(b, b.add(kind, I64(24)), I64), I64(0))))
         store(b, load(b, b.add(x, I64(DATA)), I64), place)
         its_axes, its_shape = load(b, b.add(x, I64(AXES)), I32), load(b, b.add(x, I64(SHAPE)), I64)
         size = variable(b, I64(1))
@@ -124,6 +126,7 @@ def entries(module: ir.Module) -> None:
 
     def take_number(x: Any, its_type: Any, kind: Any, number: Any) -> None:
         need(b.icmp_signed("!=", load(b, b.add(kind, I64(24)), I64), I64(0)))
+        numbered.set(I1(1))
         with b.if_else(b.icmp_unsigned("==", its_type, word["float"])) as (broken, whole):
             with broken:
                 value = load(b, b.add(x, I64(HEAD)), F64)
@@ -159,6 +162,7 @@ def entries(module: ir.Module) -> None:
         b.ret(call(b, compute, [words_at, objects, places], I64))
     with b.if_then(b.not_(alike.get()), likely=False):
         need(b.icmp_signed("!=", axes.get(), I32(0)))
+        need(b.or_(b.not_(numbered.get()), real.get()))  # else NumPy makes 64 bits of the number
         b.ret(call(b, word["call"], [word["ufunc"], objects, word["read"], I64(0)], I64))
 
     call(b, word["keep"], [word["result dtype"]])  # the array that is made owns a reference to it

@@ -153,8 +153,12 @@ def _compute(words, objects, places):  # type: ignore[no-untyped-def]
     for k in range(count):
         if steps[k] != 0 and steps[k] != number_at(words, len(WORDS) + READ * k + ITEMSIZE):
             return _declined(words)
-    team, shared = number_at(words, TEAM), n >= number_at(number_at(words, LOOP_WORDS), FROM) or rows > 1
-    if n * rows == 0 or (shared and not awake(number_at(team, BOARD), number_at(team, WORKERS))):
+    if n * rows == 0:
+        return _declined(words)
+    team, shared = number_at(words, TEAM), rows > max(1, CHUNK // n)
+    if rows == 1:
+        shared = n >= number_at(number_at(words, LOOP_WORDS), FROM)
+    if shared and not awake(number_at(team, BOARD), number_at(team, WORKERS)):
         return _declined(words)
     stock = number_at(words, STOCK)
     made = invoke(number_at(stock, MAKE), (stock, axes, place, number_at(words, MADE), number_at(words, STEP_MADE)))

@@ -1,4 +1,4 @@
-"""Many rows, some of them to each part of a job (who calls this: `broadcast.py`):
+"""Many rows, some of them to each part of a job (who makes it: `lane_large.py`):
 
     for each row of a part:
         for each operand: its address = base + row * row step

@@ -23,7 +23,7 @@ from .lane_ufunc import team_words
 from .objects import AXES, DATA, HEAD, SHAPE, TYPE, as_expected, builtin, python
 from .team import awake, lead
 
-MOST = 128  # slots of a job
+MOST, HEADER = 128, 2  # slots of a job; those before its arguments: the kernel's address, the number of parts
 
 # What the machine code is told: objects, functions of C, the kernel that does a part, the words of the team.
 ARRAY, FLOAT, INT, BOOL, NONE, DECLINED, KEEP, WHOLE, LET_GO, TAKE_BACK, LEAD, RUN_PART, TEAM, WORDS = range(14)
@@ -78,10 +78,10 @@ def _launch(block, arguments, count):  # type: ignore[no-untyped-def]
         kind = number_at(x + TYPE, 0)
         if k >= MOST:
             return _given(words, DECLINED)
-        if kind == number_at(words, ARRAY):
+        if i >= HEADER and kind == number_at(words, ARRAY):
             slots[k], slots[k + 1] = number_at(x + DATA, 0), _size(x)
             k += 2
-        elif kind == number_at(words, FLOAT):
+        elif i >= HEADER and kind == number_at(words, FLOAT):
             slots[k] = number_at(x + HEAD, 0)
             k += 1
         elif _whole(words, x, slots, k):
@@ -95,17 +95,17 @@ def _run(block, arguments, count):  # type: ignore[no-untyped-def]
     words, job = number_at(block + DATA, 0), _slots()
     template, slots = number_at(arguments, 0), view(job, MOST, np.int64)
     size = _size(template)
-    if size > MOST or count + 1 > size:
+    if size > MOST or HEADER + count - 1 > size:
         return _given(words, DECLINED)
     for k in range(size):
         slots[k] = number_at(number_at(template + DATA, 0), k)
     for i in range(1, count):
         x = number_at(arguments, i)
         if number_at(x + TYPE, 0) == number_at(words, ARRAY):
-            slots[i + 1] = number_at(x + DATA, 0)
+            slots[HEADER + i - 1] = number_at(x + DATA, 0)
         elif x == number_at(words, NONE):
-            slots[i + 1] = 0
-        elif not _whole(words, x, slots, i + 1):
+            slots[HEADER + i - 1] = 0
+        elif not _whole(words, x, slots, HEADER + i - 1):
             return _given(words, DECLINED)
     return _go(words, job)
 

@@ -52,14 +52,11 @@ def builtin(code: int, block: Any) -> Callable[..., Any]:
     """`object code(block, arguments, count)`, a METH_FASTCALL function of C, as a function of Python."""
     new = ctypes.pythonapi.PyCFunction_NewEx
     new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p]
-    function: Callable[..., Any] = new(ctypes.addressof(_method(code)), block, None)
-    return function
-
-
-@functools.cache
-def _method(code: int) -> Method:
     fastcall = 0x80
-    return Method(b"machine_code", code, fastcall, None)
+    method = Method(b"machine_code", code, fastcall, None)
+    immortal(method)  # the function borrows it
+    function: Callable[..., Any] = new(ctypes.addressof(method), block, None)
+    return function
 
 
 @functools.cache

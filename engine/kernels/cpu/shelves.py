@@ -178,8 +178,8 @@ def _make(stock, axes, sides, dtype, itemsize):  # type: ignore[no-untyped-def]
         return invoke(words[MADE_EMPTY], (axes, sides, dtype, 0))
     memory = _take(stock, nbytes)
     if memory == 0:
-        invoke(words[RELEASE], (dtype,))
-        return 0
+        invoke(words[FORGET], ())
+        return invoke(words[MADE_EMPTY], (axes, sides, dtype, 0))  # which names the array that is refused
     array = invoke(words[MADE_OF], (words[ARRAY], dtype, axes, sides, 0, memory, IN_A_ROW | WRITEABLE, 0))
     if array == 0:
         _put(stock, memory)

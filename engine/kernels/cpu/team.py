@@ -237,9 +237,12 @@ class Team:
                 self._threads.append(thread)
                 try:
                     thread.start()
-                except RuntimeError:  # the system gives no more threads: those that there are do the work
-                    self._threads.pop()
-                    return
+                except BaseException as problem:
+                    if thread.ident is None:
+                        self._threads.pop()
+                    if isinstance(problem, RuntimeError):  # no more threads: those that there are do the work
+                        return
+                    raise
 
     def _work(self, member: int, stay: Callable[[int, int], None]) -> None:
         while not self._words[self._first + LEAVE]:

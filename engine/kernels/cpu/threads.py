@@ -53,9 +53,9 @@ def set_num_threads(n: int) -> None:
     Raises ArgumentError if there are not that many.
     """
     global _num_threads
-    if not 1 <= n <= MAX_THREADS:
+    if not isinstance(n, int) or not 1 <= n <= MAX_THREADS:
         raise ArgumentError(
-            f"set_num_threads: n is {n}, but this process may use 1 to {MAX_THREADS} threads; "
+            f"set_num_threads: n is {n!r}, but this process may use 1 to {MAX_THREADS} threads; "
             "NUMBA_NUM_THREADS, set before the first import, raises that limit"
         )
     with _first_time:
@@ -115,7 +115,8 @@ def _run(*args: Any) -> Any:
 
 def _find_ways() -> None:
     global _launch, _run
-    _launch, _run = launching.ways(run_part)
+    with _first_time:
+        _launch, _run = launching.ways(run_part)
 
 
 # --- what each thread does with a part --------------------------------------------------------------------------------
