@@ -33,11 +33,11 @@ from engine.forks import lock
 from . import launching
 from .jit import ENABLED, Kernel, invoke, number_at
 from .lane_ufunc import forget_team, team_words
+from .launching import HEADER
 from .team import Team, lead
 
 MAX_THREADS: int = numba.config.NUMBA_NUM_THREADS
 Job = np.ndarray[Any, Any]  # int64
-HEADER = 2  # slots of a job before its argument block: the kernel's address, the number of parts
 
 _num_threads = MAX_THREADS
 
