@@ -33,6 +33,11 @@ def kernel(case: KernelCase) -> Call | None:
 
 
 def entered(kernel: Any, general: Callable[..., Any], values: Sequence[Any]) -> Callable[..., Any]:
-    """How an op calls this kernel: by its short way if that takes such values."""
+    """How an op calls this kernel: by its short way, and where that declines by the general one."""
     general(*values)  # it has met them now
-    return general if kernel.short(*values) is NotImplemented else kernel.short
+
+    def call(*values: Any) -> Any:
+        y = kernel.short(*values)
+        return general(*values) if y is NotImplemented else y
+
+    return call
