@@ -10,12 +10,12 @@ import numpy as np
 from . import expr
 from .autograd import ANOMALY, RECORDING, Node, check_finite_step, modes
 from .backends import backend_of, get_backend, scalar
-from .backends.cpu import declined
 from .dtypes import bool_, default_dtype, int64, is_float, promote
 from .errors import ArgumentError, DTypeError, ShapeError
 from .expr import Atom, Sym
 from .forks import cached_property
 from .formula import Formula, latex
+from .kernels.cpu.objects import declined
 from .record import Note, Op, meta, rebuild, result_of, unwrap
 from .shapes import broadcast_shapes
 from .tensor import Tensor

@@ -19,6 +19,7 @@ from ..errors import ArgumentError
 from ..formula import Formula
 from ..kernels.cpu import buffers
 from ..kernels.cpu.lane_ufunc import PARALLEL_FROM, gather_team
+from ..kernels.cpu.objects import declined
 from ..shapes import broadcast_shapes
 from .protocol import SMALL, Array, Graph
 
@@ -87,11 +88,6 @@ class CPU:
 
     def empty_cache(self) -> None:
         buffers.empty_cache()
-
-
-def declined(*_: Any) -> Any:
-    """The short way where there is none."""
-    return NotImplemented
 
 
 @cache

@@ -29,11 +29,9 @@ Array = np.ndarray[Any, Any]
 LEAST, MOST = 1 << 16, 1 << 46  # bytes: for less, malloc does the same; for more, it says that there are none
 KEPT = 1 << 30  # bytes on the shelves at most
 
-# The words of the stock: how much waits, how much may, how often something was asked for; functions and objects that
-# the machine code calls and hands on; and whoever makes arrays (`shelves.make`), 0 until it is there.
-HELD, MOST_HELD, REQUESTS = range(3)
-MADE_EMPTY, MADE_OF, KEEP, RELEASE, WHOLE, FORGET, ARRAY, BYTE, HANDLER, NONE, MAKE = range(3, 14)
-SHELVES, FIRST, ASKED, SHELF = 16, 0, 1, 2  # then two of each shelf: its first memory (0: none), when last asked for
+# Words of the stock that are read here: how much waits, how much may, whoever makes arrays (0 until it is there).
+HELD, MOST_HELD, MAKE = range(3)
+SHELVES, SHELF = 16, 2  # where those of the shelves begin, and how many each has
 SIZES = 8 * (MOST.bit_length() - LEAST.bit_length() + 1)  # of shelves: eight to each power of two
 WORDS = SHELVES + SHELF * SIZES
 

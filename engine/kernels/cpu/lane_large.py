@@ -23,7 +23,7 @@ from .buffers import MAKE
 from .jit import Kernel, device, invoke, number_at, stack, view
 from .lane_entry import MOST, READ, WORDS
 from .lane_rows import BASES
-from .lane_ufunc import CHUNK
+from .lane_ufunc import BOARD, CHUNK, LEAD, WORKERS
 from .objects import ALIGNED, AXES, DATA, FLAGS, SHAPE, STEPS, TYPE
 from .team import awake
 
@@ -32,7 +32,6 @@ ARRAY, DECLINED, COUNT, MADE, STEP_MADE = map(
 )
 SPAN, LOOP, LOOP_WORDS, ROWS, FLUSH = map(WORDS.index, ("span", "loop", "data", "rows", "flush"))
 STOCK, TEAM, KEEP, LET_GO, TAKE_BACK = map(WORDS.index, ("stock", "team", "keep", "let_go", "take_back"))
-LEAD, BOARD, WORKERS = range(3)  # of the team's words
 FROM, ITEMSIZE = 3, 2  # of the words of a loop: from what length on it is shared; of those about an input
 MOST_SIDES = 64
 

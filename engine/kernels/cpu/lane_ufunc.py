@@ -25,6 +25,7 @@ PARALLEL_FROM = 1 << 15  # elements: fewer are never shared, as waking another c
 PARALLEL_WORK = 1 << 21  # elements times instructions: 40 us of one core, the price of waking another
 
 UNKNOWN = -1
+LEAD, BOARD, WORKERS = range(3)  # of the words of the team
 team_words = (ctypes.c_int64 * 3)(0, 0, UNKNOWN)  # addresses of team.lead and of its board; workers (0: work alone)
 
 

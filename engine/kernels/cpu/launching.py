@@ -19,14 +19,14 @@ import numpy as np
 from numba.core import types
 
 from .jit import ENABLED, Kernel, device, invoke, number_at, stack, view
-from .lane_ufunc import team_words
-from .objects import AXES, DATA, HEAD, SHAPE, TYPE, as_expected, builtin, python
-from .team import awake, lead
+from .lane_ufunc import BOARD, LEAD, WORKERS, team_words
+from .objects import AXES, DATA, HEAD, SHAPE, TYPE, as_expected, builtin, declined, python
+from .team import awake
 
 MOST, HEADER = 128, 2  # slots of a job; those before its arguments: the kernel's address, the number of parts
 
 # What the machine code is told: objects, functions of C, the kernel that does a part, the words of the team.
-ARRAY, FLOAT, INT, BOOL, NONE, DECLINED, KEEP, WHOLE, LET_GO, TAKE_BACK, LEAD, RUN_PART, TEAM, WORDS = range(14)
+ARRAY, FLOAT, INT, BOOL, NONE, DECLINED, KEEP, WHOLE, LET_GO, TAKE_BACK, RUN_PART, TEAM, WORDS = range(13)
 
 _slots, _overflow = stack(8 * (MOST + 2)), stack(8)
 
@@ -61,11 +61,11 @@ def _whole(words, x, slots, k):  # type: ignore[no-untyped-def]
 @device
 def _go(words, job):  # type: ignore[no-untyped-def]
     team, parts = number_at(words, TEAM), number_at(job, 1)
-    board, allowed = number_at(team, 1), number_at(team, 2)
+    board, allowed = number_at(team, BOARD), number_at(team, WORKERS)
     if not awake(board, min(allowed, parts - 1)):
         return _given(words, DECLINED)
     thread = invoke(number_at(words, LET_GO), ())
-    invoke(number_at(words, LEAD), (board, number_at(words, RUN_PART), job, parts, allowed))
+    invoke(number_at(team, LEAD), (board, number_at(words, RUN_PART), job, parts, allowed))
     invoke(number_at(words, TAKE_BACK), (thread,))
     return _given(words, NONE)
 
@@ -128,9 +128,5 @@ def ways(run_part: Kernel) -> tuple[Callable[..., Any], Callable[..., Any]]:
         words[place] = id(thing)
     for place, name in functions.items():
         words[place] = python(name)
-    words[LEAD], words[RUN_PART], words[TEAM] = lead.address, run_part.address, ctypes.addressof(team_words)
+    words[RUN_PART], words[TEAM] = run_part.address, ctypes.addressof(team_words)
     return builtin(launch.address, words), builtin(run.address, words)
-
-
-def declined(*_: Any) -> Any:
-    return NotImplemented

@@ -37,6 +37,11 @@ def table(name: str = "_ARRAY_API") -> Any:
     return ctypes.cast(pointer(getattr(umath, name), None), ctypes.POINTER(ctypes.c_size_t))
 
 
+def declined(*_: Any) -> Any:
+    """The short way where there is none."""
+    return NotImplemented
+
+
 def immortal(thing: object) -> None:
     """It outlives everything, for it may be wanted when Python takes its modules apart."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))

@@ -17,31 +17,7 @@ from typing import Any
 import numpy as np
 from numba.core import types
 
-from .buffers import (
-    ARRAY,
-    ASKED,
-    BYTE,
-    FIRST,
-    FORGET,
-    HANDLER,
-    HELD,
-    KEEP,
-    LEAST,
-    MADE_EMPTY,
-    MADE_OF,
-    MAKE,
-    MOST,
-    MOST_HELD,
-    NONE,
-    RELEASE,
-    REQUESTS,
-    SHELF,
-    SHELVES,
-    SIZES,
-    WHOLE,
-    WORDS,
-    stock,
-)
+from .buffers import HELD, LEAST, MAKE, MOST, MOST_HELD, SHELF, SHELVES, SIZES, WORDS, stock
 from .jit import ENABLED, Kernel, device, invoke, number_at, stack, view
 from .objects import (
     DATA,
@@ -59,6 +35,9 @@ from .objects import (
     table,
 )
 
+# More words of the stock: how often something was asked for; functions and objects of Python and NumPy.
+REQUESTS, MADE_EMPTY, MADE_OF, KEEP, RELEASE, WHOLE, FORGET, ARRAY, BYTE, HANDLER, NONE = range(MAKE + 1, MAKE + 12)
+FIRST, ASKED = range(SHELF)  # of each shelf: its first memory (0: none), when it was last asked for
 LINE = 64  # bytes of a cache line
 # What is written in the line before a memory: the next on its shelf, its shelf, its size, the array that it is part of
 NEXT, PLACE, SIZE, PART_OF, NOTE = range(5)
