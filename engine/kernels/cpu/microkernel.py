@@ -14,13 +14,17 @@ r"""The one inner loop of convolution and matrix product: a tile of C that never
 
 Registers (float32): MR*NV sums, NV vectors of B, one broadcast a.
 
-    AVX-512   32 of 16 lanes   12 x 32   24 + 2 + 1 = 27
+    AVX-512   32 of 16 lanes    6 x 32   12 + 2 + 1 = 15
     AVX2      16 of  8 lanes    6 x 16   12 + 2 + 1 = 15
     NEON      32 of  4 lanes    8 x 12   24 + 3 + 1 = 28
     SSE2      16 of  4 lanes    6 x  8   12 + 2 + 1 = 15
 
 float64 has half the lanes, hence half the columns. Each k loads MR + NV values for MR*NV products: the larger the
 tile, the fewer loads per product, until the registers are full.
+
+On AVX-512 half of the registers seem unused: LLVM goes two k at a time there and loads their broadcasts ahead. With 12
+rows these do not fit beside 24 sums: sums go to the stack and back, and the loop runs at half its speed (52.8 GFLOP/s
+on a core of Zen 4; 114.9 with 6 rows, of 115.2 that its multipliers can do). With 8 rows one spills now and then.
 
 How A is addressed is what makes this serve convolution without im2col: A[r, k] lies at a + row[r] + column[k], where
 `row` and `column` are tables of byte offsets. A matrix has row[r] = r*ld, column[k] = k. The im2col matrix of an image,
@@ -65,7 +69,7 @@ def tile_shape(itemsize: int, features: str | None = None) -> Tile:
         features = cpu_name_and_features()[1]
     has = set(features.split(","))
     if "+avx512f" in has:
-        return Tile(64 // itemsize, 12, 2)
+        return Tile(64 // itemsize, 6, 2)
     if "+avx2" in has and "+fma" in has:
         return Tile(32 // itemsize, 6, 2)
     if "+neon" in has:

@@ -2,10 +2,10 @@
 
     for rows in the batch, 16 at a time:                         # in parallel: a part waits for no other
         for block of 6 steps:
-            z[block, rows] = x[rows, block] W + b                # one product for all steps of the block
+            z = x[rows, block] W + b                             # one product for all steps of the block, (6,16,GH)
             for t in block:
                 m = h U + b'                                     # (16,H) @ (H,GH) through the micro-kernel
-                z, h, c = step(z[t, rows], m, h, c)              # in lanes; z becomes the gates
+                gates[t, rows], h, c = step(z[t], m, h, c)       # in lanes
 
 and back, where h̄ and c̄ come from the step after:
 
@@ -16,9 +16,10 @@ and back, where h̄ and c̄ come from the step after:
         x̄[rows, block] = z̄[block, rows] Wᵀ
     W̄, Ū, b̄ = [x | h of the step before | 1]ᵀ z̄                  # `recurrent_weights.py`
 
-W and U are packed into panels once a call. What only these loops see (z, z̄, kept) lies in the order in which they go
-through it: the parts' rows one after the other, step by step within a part. Float32 runs here, all else in
-`recurrent_plain.py`.
+W and U are packed into panels once a call. z never leaves the second cache: a product writes two vectors of a row, then
+two of the next, and if those rows lay in memory it would wait for each. What goes there (gates, z̄, kept) lies in the
+order in which the loops write it, the parts' rows one after the other, step by step within a part. Float32 runs here,
+all else in `recurrent_plain.py`.
 """
 
 from __future__ import annotations
@@ -137,14 +138,15 @@ def _forward(cell: Cell) -> Kernel:
             number_at(block, 0), number_at(block, 2), number_at(block, 4), number_at(block, 6), number_at(block, 8)
         )  # fmt: skip
         h, c, mask, factors = number_at(block, 10), number_at(block, 12), number_at(block, 14), number_at(block, 16)
-        y, z, kept, scratch = number_at(block, 18), number_at(block, 20), number_at(block, 22), number_at(block, 24)
+        y, gates, kept, scratch = number_at(block, 18), number_at(block, 20), number_at(block, 22), number_at(block, 24)
         N, T, D, H = number_at(block, 26), number_at(block, 27), number_at(block, 28), number_at(block, 29)
         n, GH, row = part * ROWS, G * H, H * SIZE
         rows = min(ROWS, N - n)
         x, y, mask = x + n * T * D * SIZE, y + n * T * row, mask + n * T  # (rows,T,..)
-        z, kept = z + n * T * GH * SIZE, kept + n * T * row  # (T,rows,..)
+        gates, kept = gates + n * T * G * row, kept + n * T * row  # (T,rows,..)
         h, c, factors = h + n * row, c + n * row, factors + n * row  # (rows,H)
-        m, past = scratch + n * GH * SIZE, scratch + (N * GH + n * H) * SIZE  # (rows,GH), (rows,H)
+        z = scratch + n * ((STEPS + 1) * G + 1) * row  # (STEPS,rows,GH)
+        m, past = z + STEPS * rows * G * row, z + (STEPS + 1) * rows * G * row  # (rows,GH), (rows,H)
         x_rows, z_rows, m_rows, h_rows, columns = x_table(), z_table(), m_table(), h_table(), k_table()
         count_up(z_rows, rows * STEPS, GH * SIZE)
         count_up(m_rows, rows, GH * SIZE)
@@ -155,14 +157,14 @@ def _forward(cell: Cell) -> Kernel:
         for t0 in range(0, T, STEPS):
             steps = min(STEPS, T - t0)
             grid(x_rows, steps, D * SIZE, rows, T * D * SIZE)
-            first = z + t0 * rows * GH * SIZE
-            product(x + t0 * D * SIZE, x_rows, columns, D, w, b, 0, first, z_rows, rows * steps, GH)
+            product(x + t0 * D * SIZE, x_rows, columns, D, w, b, 0, z, z_rows, rows * steps, GH)
             for t in range(t0, t0 + steps):
                 product_of_step(past, h_rows, columns, H, u, b_u, 0, m, m_rows, rows, GH)
                 for r in range(rows):
                     own, at = r * row, t * rows + r
                     if here[r * T + t] != 0:
-                        step(z + at * GH * SIZE, m + r * GH * SIZE, h + own, c + own, kept + at * row, H)
+                        z_row = z + ((t - t0) * rows + r) * G * row
+                        step(z_row, m + G * own, h + own, c + own, gates + at * G * row, kept + at * row, H)
                     else:  # the state stays
                         copy(c + own, kept + at * row, H)
                     copy(h + own, y + (r * T + t) * row, H)
@@ -239,13 +241,14 @@ def forward(
     units = u.shape[0]
     w, u, b, b_u, h0, c0, factors = _padded(cell, w, u, b, b_u, h0, c0, factors)
     (N, T, D), (H, GH), h, c = x.shape, u.shape, np.array(h0, order="C"), np.array(c0, order="C")
-    y, z = empty((N, T, H), F), empty((N * T, GH), F)
-    kept = z if cell.gates == 1 else empty((N * T, H), F)  # nobody reads what a simple cell keeps
+    y, gates = empty((N, T, H), F), empty((N * T, GH), F)
+    kept = gates if cell.gates == 1 else empty((N * T, H), F)  # nobody reads what a simple cell keeps
     launch(
         _forward(cell), -(-N // ROWS), np.ascontiguousarray(x), panels(w), panels(u), np.ascontiguousarray(b),
-        np.ascontiguousarray(b_u), h, c, mask, factors, y, z, kept, empty((N * (GH + H),), F), N, T, D, H,
+        np.ascontiguousarray(b_u), h, c, mask, factors, y, gates, kept, empty((N * ((STEPS + 1) * GH + H),), F),
+        N, T, D, H,
     )  # fmt: skip
-    return y, z, kept, c[:, :units]
+    return y, gates, kept, c[:, :units]
 
 
 def backward(

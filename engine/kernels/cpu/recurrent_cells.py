@@ -7,7 +7,7 @@ A step gets z = x_t W + b and m = h_{t-1} U + b', both (G H): a block of H numbe
     lstm         i = σ(z_i + m_i)   f = σ(z_f + m_f)   g = tanh(z_g + m_g)           c' = f c + i g
                  o = σ(z_o + m_o)                                                    h' = o tanh(c')
 
-Backward needs the gates, which take the place of z, and `kept`: c' of an LSTM, m_a of a GRU. It gives z̄ and m̄ (which
+Backward needs the gates and `kept`: c' of an LSTM, m_a of a GRU. It gives z̄ and m̄ (which
 differ for the GRU's candidate a only) and what of h̄ and c̄ goes past the products to the step before.
 """
 
@@ -33,7 +33,7 @@ class Cell:
 
     plain            (z, m, h, c) -> gates, kept, h', c'                                  all (N,H) or (N,GH)
     plain_backward   (gates, kept, before, h̄, c̄) -> z̄, m̄, h̄ past the products, c̄        `before`: c of an LSTM, else h
-    forward          the same for one row, by addresses: (z, m, h, c, kept, H), where z, h and c are replaced
+    forward          the same for one row, by addresses: (z, m, h, c, gates, kept, H), where h and c are replaced
     backward         (gates, kept, before, h̄, c̄, z̄, m̄, H); h̄ and c̄ are replaced
     """
 
@@ -110,10 +110,10 @@ def sigmoid(x):  # type: ignore[no-untyped-def]
 
 
 @device
-def simple_rnn_forward(z, m, h, c, kept, H):  # type: ignore[no-untyped-def]
+def simple_rnn_forward(z, m, h, c, gates, kept, H):  # type: ignore[no-untyped-def]
     for j in range(0, H * SIZE, BYTES):
         new = tanh(load(z + j, F) + load(m + j, F))
-        store(z + j, new)
+        store(gates + j, new)
         store(h + j, new)
 
 
@@ -126,16 +126,16 @@ def simple_rnn_backward(gates, kept, before, h_bar, c_bar, z_bar, m_bar, H):  # 
 
 
 @device
-def gru_forward(z, m, h, c, kept, H):  # type: ignore[no-untyped-def]
+def gru_forward(z, m, h, c, gates, kept, H):  # type: ignore[no-untyped-def]
     u_, r_, a_ = 0, H * SIZE, 2 * H * SIZE
     for j in range(0, H * SIZE, BYTES):
         u = sigmoid(load(z + u_ + j, F) + load(m + u_ + j, F))
         r = sigmoid(load(z + r_ + j, F) + load(m + r_ + j, F))
         m_a = load(m + a_ + j, F)
         a = tanh(load(z + a_ + j, F) + r * m_a)
-        store(z + u_ + j, u)
-        store(z + r_ + j, r)
-        store(z + a_ + j, a)
+        store(gates + u_ + j, u)
+        store(gates + r_ + j, r)
+        store(gates + a_ + j, a)
         store(kept + j, m_a)
         store(h + j, u * load(h + j, F) + (fill(F(1), u) - u) * a)
 
@@ -159,20 +159,20 @@ def gru_backward(gates, kept, before, h_bar, c_bar, z_bar, m_bar, H):  # type: i
 
 
 @device
-def lstm_forward(z, m, h, c, kept, H):  # type: ignore[no-untyped-def]
+def lstm_forward(z, m, h, c, gates, kept, H):  # type: ignore[no-untyped-def]
     i_, f_, g_, o_ = 0, H * SIZE, 2 * H * SIZE, 3 * H * SIZE
     for j in range(0, H * SIZE, BYTES):
         i = sigmoid(load(z + i_ + j, F) + load(m + i_ + j, F))
         g = tanh(load(z + g_ + j, F) + load(m + g_ + j, F))
-        store(z + i_ + j, i)
-        store(z + g_ + j, g)
+        store(gates + i_ + j, i)
+        store(gates + g_ + j, g)
         f = sigmoid(load(z + f_ + j, F) + load(m + f_ + j, F))
-        store(z + f_ + j, f)
+        store(gates + f_ + j, f)
         new = f * load(c + j, F) + i * g
         store(c + j, new)
         store(kept + j, new)
         o = sigmoid(load(z + o_ + j, F) + load(m + o_ + j, F))
-        store(z + o_ + j, o)
+        store(gates + o_ + j, o)
         store(h + j, o * tanh(new))
 
 
