@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import re
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +21,7 @@ from engine.kernels.cpu.matmul import matmul, reference
 from engine.kernels.cpu.microkernel import Tile, make, tile_shape
 from engine.kernels.cpu.threads import launch, set_num_threads
 
+ROOT = Path(__file__).parents[1]
 DTYPES = [np.float32, np.float64]
 sides = st.one_of(st.integers(1, 20), st.integers(21, 70), st.sampled_from([0, 383, 384, 385, 400]))
 
@@ -220,3 +227,39 @@ def test_a_long_sum_keeps_its_small_terms():
     n = 4_000_000
     y = matmul(np.full((1, n), 0.1, np.float32), np.ones((n, 1), np.float32))
     np.testing.assert_allclose(y, [[n * 0.1]], rtol=1e-4)
+
+PROBE = """
+import numba, numpy as np
+from engine.kernels.cpu.jit import OPTIONS
+from engine.kernels.cpu.microkernel import tile_shape
+from tests.test_kernels_matmul import PROCESSORS, panel_product
+found = panel_product(tile_shape({size}, PROCESSORS[{processor!r}]), np.dtype("f{size}").type, "probe")
+print(numba.cfunc(found.signature, **OPTIONS)(found.function)._library.get_asm_str())
+"""
+
+
+@pytest.mark.skipif(not jit.ENABLED, reason="NUMBA_DISABLE_JIT is set")
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads the assembly of x86")
+@pytest.mark.parametrize("size", [4, 8])
+@pytest.mark.parametrize(("processor", "name"), [("avx512", "znver4"), ("avx512", "skylake-avx512"), ("avx2", "haswell")])
+def test_no_sum_leaves_the_registers_in_the_inner_loop(processor, name, size):
+    """LLVM may load more ahead than the registers hold: then sums go to the stack and back, at half the speed."""
+    environment = os.environ | {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": ""}
+    probe = [sys.executable, "-c", PROBE.format(size=size, processor=processor)]
+    text = subprocess.run(probe, env=environment, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    tile = tile_shape(size, PROCESSORS[processor])
+    inner = [loop for loop in loops(text.split("\n")) if loop.count("vfmadd") >= tile.rows * tile.vectors]
+    assert inner
+    for loop in inner:
+        assert not re.findall(r"vmov\w+\s+%[yz]mm\d+, \d*\(%rsp\)", loop)
+
+
+def loops(lines):
+    """The bodies of innermost loops: from a label to a jump back to it, without another jump between."""
+    labels = {line.split(":")[0]: i for i, line in enumerate(lines) if re.match(r"\.\w+:", line)}
+    for i, line in enumerate(lines):
+        jump = re.match(r"\s+j\w+\s+(\.\w+)", line)
+        begin = labels.get(jump.group(1), i) if jump else i
+        body = lines[begin + 1 : i]
+        if begin < i and not any(re.match(r"\s+j|\.\w+:", other) for other in body):
+            yield "\n".join(body)
