@@ -223,7 +223,7 @@ def machine_lines(run: Run) -> list[str]:
     return [
         f"{f['processor']}, {f['cores']} cores, {' '.join(vectors)}, {f['system']}; peak {p['flops_per_s'] / 1e9:.0f} "
         f"GFLOP/s (product of 2048x2048), {p['bytes_per_s'] / 1e9:.1f} GB/s (copy); {f['date']}, commit {f['commit']}; "
-        f"{run['seconds']:.0f} s, {run['turns']} turns, of which {run['busy_turns']} found the machine busy.",
+        f"{run['seconds']:.0f} s, {run['turns']} turns, of which {run['busy_turns']} found the machine busy or shared.",
         *(f"\n{who}: {text}." for who, text in of.items()),
     ]
 

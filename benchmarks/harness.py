@@ -1,8 +1,8 @@
 """Contenders in turns: one process each, driven for a few timings at a time while the others sleep.
 
-A drift of the machine's speed so meets all of them. Before a turn the run queue should be empty: the harness waits for
-that, a while, and counts the turns that found it busy. A control kernel, timed in each process before each turn, tells
-whether the machine was the same for all.
+A drift of the machine's speed so meets all of them. Before a turn the run queue should be empty and each core at full
+speed: the harness waits for that, a while, and counts the turns that found it otherwise. A control kernel, timed in each
+process before each turn, tells whether the machine was the same for all.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from .contenders import CONTENDERS
-from .machine import ROOT, wait_until_idle
+from .machine import ROOT, wait_until_quiet
 from .worker import encode
 
 
@@ -74,8 +74,9 @@ class Turns:
     timings: int = 1  # of a turn, at least; more until `seconds` have passed
     seconds: float = 0.15
     budget: float = 3.0
-    idle_limit: float = 0.5  # seconds to wait for an empty run queue
-    idle: Callable[[float], bool] = wait_until_idle
+    patience: float = 1.0  # seconds to wait for a quiet machine before a turn
+    grace: float = 10.0  # seconds to wait in all; two more for each second that turns took
+    quiet: Callable[[float], bool] = wait_until_quiet
     turns: int = field(default=0, init=False)
     busy: int = field(default=0, init=False)
 
@@ -91,14 +92,23 @@ class Turns:
                 if control:
                     controls[w.name].append(self.control(w, control))
                 self.turns += 1
-                self.busy += not self.idle(self.idle_limit)
+                self.busy += not self.wait()
                 start = time.monotonic()
                 times[w.name] += w.ask(f"run {self.timings} {self.seconds}")
-                spent[w.name] += time.monotonic() - start
+                took = time.monotonic() - start
+                spent[w.name] += took
+                self.grace += 2 * took
         return times, controls
 
+    def wait(self) -> bool:
+        """Did the machine become quiet?"""
+        start = time.monotonic()
+        quiet = self.quiet(max(0.0, min(self.patience, self.grace)))
+        self.grace -= time.monotonic() - start
+        return quiet
+
     def control(self, worker: Any, name: str) -> float:
-        self.idle(self.idle_limit)
+        self.wait()
         return float(worker.ask(f"control {name}"))
 
 

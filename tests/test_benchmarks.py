@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -49,7 +50,7 @@ class Fake:
 
 
 def turns(**options):
-    return Turns(**{"rounds": 2, "timings": 2, "seconds": 0.0, "idle": lambda limit: True, **options})
+    return Turns(**{"rounds": 2, "timings": 2, "seconds": 0.0, "quiet": lambda limit: True, **options})
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_contenders_take_turns_and_busy_ones_are_counted():
     workers = [Fake("chainrule", ""), Fake("torch", "")]
     for w in workers:
         w.ask = lambda line, w=w: order.append(w.name) or [1.0]
-    t = turns(rounds=3, idle=lambda limit: next(quiet))
+    t = turns(rounds=3, quiet=lambda limit: next(quiet))
     times, controls = t.drive(workers)
     assert order == ["chainrule", "torch"] * 3 and (t.turns, t.busy) == (6, 3)
     assert times == {"chainrule": [1.0] * 3, "torch": [1.0] * 3} and controls == {"chainrule": [], "torch": []}
@@ -84,11 +85,37 @@ def test_who_has_used_up_its_time_takes_two_turns():
     assert len(times["chainrule"]) == 2 * 2
 
 
-def test_waiting_for_an_idle_machine_ends(monkeypatch):
-    queue = iter([2, 1, 0])
-    assert machine.wait_until_idle(5.0, running=lambda: next(queue))
-    assert not machine.wait_until_idle(0.003, running=lambda: 1)
-    assert machine.wait_until_idle(0.0, running=lambda: None)  # a system that does not say
+def test_waiting_for_a_quiet_machine_ends():
+    queue, paces = iter([2, 1, 0, 0, 0]), iter([False, False, True])
+    assert machine.wait_until_quiet(5.0, running=lambda: next(queue), full=lambda: next(paces))
+    assert not machine.wait_until_quiet(0.003, running=lambda: 1, full=lambda: True)
+    assert not machine.wait_until_quiet(0.003, running=lambda: 0, full=lambda: False)
+    assert machine.wait_until_quiet(0.0, running=lambda: None, full=lambda: True)  # a system that does not say
+
+
+def test_waiting_takes_no_more_than_its_share_of_a_run():
+    def wait(limit):
+        limits.append(limit)
+        time.sleep(limit)
+        return False
+
+    limits = []
+    t = turns(rounds=4, patience=0.05, grace=0.12, quiet=wait)
+    t.drive([Fake("chainrule", "")])
+    assert limits[:2] == [0.05, 0.05] and sum(limits) < 0.15 and t.busy == 4
+
+
+def test_a_core_is_at_full_speed_when_it_is_as_fast_as_it_ever_was():
+    pace, times = machine.Pace(), iter([1.0, 1.2, 1.3, 0.9, 1.2])
+    pace.cores, pace._time = [], lambda: next(times)
+    assert [pace.full() for _ in range(5)] == [True, True, False, True, False]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no process may be bound to a core here")
+def test_looking_at_each_core_leaves_the_process_on_all_of_them():
+    before = os.sched_getaffinity(0)
+    assert machine.Pace().full() in (True, False)
+    assert os.sched_getaffinity(0) == before
 
 
 def test_statistics_are_the_median_and_the_tenths():
