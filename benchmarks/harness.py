@@ -1,8 +1,8 @@
 """Contenders in turns: one process each, driven for a few timings at a time while the others sleep.
 
 A drift of the machine's speed so meets all of them. Before a turn the run queue should be empty and each core at full
-speed: the harness waits for that, a while, and counts the turns that found it otherwise. A control kernel, timed in each
-process before each turn, tells whether the machine was the same for all.
+speed: the harness waits for that, a while, and counts the turns that found it otherwise. A control kernel, timed in
+each process before each turn, tells whether the machine was the same for all.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Turns:
     seconds: float = 0.15
     budget: float = 3.0
     patience: float = 1.0  # seconds to wait for a quiet machine before a turn
-    grace: float = 10.0  # seconds to wait in all; two more for each second that turns took
+    grace: float = 10.0  # seconds to wait in all; four more for each second that turns took
     quiet: Callable[[float], bool] = wait_until_quiet
     turns: int = field(default=0, init=False)
     busy: int = field(default=0, init=False)
@@ -97,7 +97,7 @@ class Turns:
                 times[w.name] += w.ask(f"run {self.timings} {self.seconds}")
                 took = time.monotonic() - start
                 spent[w.name] += took
-                self.grace += 2 * took
+                self.grace += 4 * took
         return times, controls
 
     def wait(self) -> bool:

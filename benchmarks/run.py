@@ -197,7 +197,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m benchmar
         p.exit(2, f"bench: there is no case '{unknown[0]}'; choose of {', '.join([*CASES, *KINDS])}\n")
     if args.cases and args.cases[0] in KINDS:
         cases = list(every_case(args.cases[0], args.ops, [int(s) for s in args.sizes], args.directions))
-        turns = Turns(**{"rounds": 4, "timings": 2, "seconds": 0.012, "budget": 0.3, "patience": 0.25, **given})
+        turns = Turns(**{"rounds": 4, "timings": 2, "seconds": 0.012, "budget": 0.3, **given})
         run = kernels(cases, args.contenders or KERNEL_CONTENDERS, pythons, turns)
     else:
         run = steps(args.cases or list(CASES), args.contenders or list(CONTENDERS), pythons, Turns(**given))

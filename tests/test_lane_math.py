@@ -79,6 +79,16 @@ def test_lane_mathematics_at_special_values(name):
     np.testing.assert_array_equal(np.signbit(y)[signed], np.signbit(exact)[signed])
 
 
+def test_the_logistic_function_of_recurrent_cells_keeps_its_bound():
+    run = lane_cache.function(Formula.trace(lane_math.logistic), "f")
+    x = np.concatenate([np.arange(0, 1 << 32, 4093, dtype=np.uint32).view(np.float32), SPECIAL])
+    with np.errstate(all="ignore"):
+        y, exact = run(x), special.expit(x.astype(float))
+    d = distance(y, exact)
+    d[(exact < TINY) & (y >= 0) & (y < TINY)] = 0
+    assert d.max() <= 2.5 and (y[x < -88.4] == 0).all()
+
+
 @pytest.mark.parametrize("name", BOUNDS_OF_TWO)
 def test_lane_mathematics_of_two_numbers(name):
     """Bit patterns of all kinds, ordinary numbers, numbers close to each other, whole ones, and all special values."""

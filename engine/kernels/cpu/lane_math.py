@@ -78,6 +78,12 @@ def exp_down(x: Sym) -> Sym:
     return fma(q, t, t)
 
 
+def logistic(x: Sym) -> Sym:
+    """1 / (1 + e^-x), 2.5 ulp; from x = -88.4 down it is 0."""
+    q, k = _exp_parts(at_least(at_most(-x, 89.0), -88.0))
+    return 1 / fma(1 + q, power(k), 1)  # 2^128 is inf, 2^-127 is 0 here
+
+
 def exp2(x: Sym) -> Sym:
     """1.1 ulp, exact at whole numbers."""
     x = at_least(at_most(x, 129.0), -151.0)

@@ -140,7 +140,7 @@ def _last_bits(v: Lanes, k: Any, plus: int = 0) -> Any:
 
 
 def _power(v: Lanes, k: Any) -> Any:
-    """2^k for whole k, -126 <= k <= 127; 0 for k = -127: the lowest bits of k + 127 become the exponent."""
+    """2^k for whole k, -126 <= k <= 127; 0 for k = -127, inf for 128: the lowest bits of k + 127 are the exponent."""
     return v.as_floats(v.builder.shl(_last_bits(v, k, 127), v.whole(23)))
 
 

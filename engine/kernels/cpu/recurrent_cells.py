@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from .jit import device
-from .vector import BYTES, exp, fill, load, store, tanh
+from .vector import BYTES, fill, load, logistic, store, tanh
 
 Array = np.ndarray[Any, Any]
 F = np.float32
@@ -103,13 +103,6 @@ def plain_lstm_backward(gates: Array, kept: Array, before: Array, h_bar: Array, 
 
 
 @device
-def sigmoid(x):  # type: ignore[no-untyped-def]
-    """1 / (1 + e^-x): where e^-x overflows this is 1 / inf."""
-    one = fill(F(1), x)
-    return one / (one + exp(fill(F(0), x) - x))
-
-
-@device
 def simple_rnn_forward(z, m, h, c, gates, kept, H):  # type: ignore[no-untyped-def]
     for j in range(0, H * SIZE, BYTES):
         new = tanh(load(z + j, F) + load(m + j, F))
@@ -129,8 +122,8 @@ def simple_rnn_backward(gates, kept, before, h_bar, c_bar, z_bar, m_bar, H):  # 
 def gru_forward(z, m, h, c, gates, kept, H):  # type: ignore[no-untyped-def]
     u_, r_, a_ = 0, H * SIZE, 2 * H * SIZE
     for j in range(0, H * SIZE, BYTES):
-        u = sigmoid(load(z + u_ + j, F) + load(m + u_ + j, F))
-        r = sigmoid(load(z + r_ + j, F) + load(m + r_ + j, F))
+        u = logistic(load(z + u_ + j, F) + load(m + u_ + j, F))
+        r = logistic(load(z + r_ + j, F) + load(m + r_ + j, F))
         m_a = load(m + a_ + j, F)
         a = tanh(load(z + a_ + j, F) + r * m_a)
         store(gates + u_ + j, u)
@@ -162,16 +155,16 @@ def gru_backward(gates, kept, before, h_bar, c_bar, z_bar, m_bar, H):  # type: i
 def lstm_forward(z, m, h, c, gates, kept, H):  # type: ignore[no-untyped-def]
     i_, f_, g_, o_ = 0, H * SIZE, 2 * H * SIZE, 3 * H * SIZE
     for j in range(0, H * SIZE, BYTES):
-        i = sigmoid(load(z + i_ + j, F) + load(m + i_ + j, F))
+        i = logistic(load(z + i_ + j, F) + load(m + i_ + j, F))
         g = tanh(load(z + g_ + j, F) + load(m + g_ + j, F))
         store(gates + i_ + j, i)
         store(gates + g_ + j, g)
-        f = sigmoid(load(z + f_ + j, F) + load(m + f_ + j, F))
+        f = logistic(load(z + f_ + j, F) + load(m + f_ + j, F))
         store(gates + f_ + j, f)
         new = f * load(c + j, F) + i * g
         store(c + j, new)
         store(kept + j, new)
-        o = sigmoid(load(z + o_ + j, F) + load(m + o_ + j, F))
+        o = logistic(load(z + o_ + j, F) + load(m + o_ + j, F))
         store(gates + o_ + j, o)
         store(h + j, o * tanh(new))
 

@@ -30,7 +30,8 @@ F = np.float32
 ROWS = 16  # of the batch in a part of the time loops
 L = BYTES // SIZE  # features that lie together
 DEPTH = 1600  # rows in a part
-BLOCK = 192  # rows in a block: L features of it, and a panel, lie in the first cache together
+BLOCK = 127  # rows in a block: L features of it, and a panel, lie in the first cache together; odd, so that the places
+# of one row, a block of features apart, are spread over all of that cache
 WIDTH = 256  # columns in a group
 
 

@@ -182,6 +182,7 @@ def _formula(f: Any) -> Any:
 
 exp, log, tanh = _formula(lane_math.exp), _formula(lane_math.log), _formula(lane_math.tanh)
 exp_down = _formula(lane_math.exp_down)  # for x <= 0
+logistic = _formula(lane_math.logistic)
 
 
 @intrinsic
