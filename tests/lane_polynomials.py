@@ -62,15 +62,15 @@ def _odd_rest(f: Function, first: float, power: int) -> Function:
 
 
 def _scaled_erfc(t: Any) -> Any:
-    """e^(a²) erfc(a) (a + 3), of t = (a - 3) / (a + 3)."""
-    a = 3 * (1 + t) / (1 - t)
-    return mp.exp(a * a) * mp.erfc(a) * (a + 3)
+    """e^(a²) erfc(a) / w with w = 6 / (a + 3), of t = 1 - w."""
+    a = 6 / (1 - t) - 3
+    return mp.exp(a * a) * mp.erfc(a) / (1 - t)
 
 
 def _normal_tail(u: Any) -> Any:
-    """e^(a²/2) Φ(-a) (a + 4), of u = 1 - 8 / (a + 4)."""
-    a = 8 / (1 - u) - 4
-    return mp.exp(a * a / 2) * mp.erfc(a / mp.sqrt(2)) / 2 * (a + 4)
+    """e^(a²/2) Φ(-a) / w with w = 9.5 / (a + 4.75), of u = 1 - w."""
+    a = 9.5 / (1 - u) - 4.75
+    return mp.exp(a * a / 2) * mp.erfc(a / mp.sqrt(2)) / 2 / (1 - u)
 
 
 def _of_square(f: Function) -> Function:
@@ -113,7 +113,7 @@ FITS: dict[str, tuple[Function, Function, float, float, int]] = {
     "SINC": (_of_square(mp.sincpi), lambda s: mp.mpf(1), 0.0, 0.25, 4),
     "COSPI": (_of_square(mp.cospi), lambda s: mp.mpf(1), 0.0, 0.25, 5),
     "SINC_SLOPE": (_of_square(_sinc_slope_rest), lambda s: mp.mpf(1), 0.0, 0.25, 4),
-    "NORMAL": (_normal_tail, lambda u: 1 / _normal_tail(u), -1.0, 1 - 8 / 18.3, 9),
+    "NORMAL": (_normal_tail, lambda u: 1 / _normal_tail(u), -1.0, 1 - 9.5 / 18.02, 8),
     "ERFC": (_scaled_erfc, lambda t: 1 / _scaled_erfc(t), -1.0, (10.1 - 3) / (10.1 + 3), 9),
 }
 

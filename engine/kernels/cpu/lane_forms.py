@@ -40,6 +40,7 @@ SHARPER: dict[str, tuple[tuple[float, float, Form], ...]] = {
     "exp": ((-inf, 0.0, mathematics.exp_down),),
     "expm1": ((-inf, 0.0, mathematics.expm1_down),),
     "log1p": ((0.0, 1.0, mathematics.log1p_of_share),),
+    "normal_cdf": ((-inf, 0.0, mathematics.normal_cdf_down),),
 }
 
 Range = tuple[float, float]

@@ -4,10 +4,10 @@ Each reduces its argument to a short interval, evaluates a polynomial there, and
 are best approximations (`tests/lane_polynomials.py` derives them); the bound beside each function, in units in the last
 place, is held by a test over the bit patterns of float32. Infinities, nan, -0 and subnormals come out as in NumPy.
 
-The words: `fma(a, b, c)` is a b + c, fused where the processor can. `nearest` rounds to a whole number. `power(k)` is
-2^k, `scale(p, k)` is p 2^k also where 2^k over- or underflows. `exponent` and `mantissa` split x = m 2^k with m in
-[√½, √2). `head` keeps the upper 12 bits of a significand. `wide` and `narrow` go to float64 and back; a float32 that
-meets a float64 becomes one.
+The words: `fma(a, b, c)` is a b + c, fused where the processor can; `fused(a, b, c)` always. `nearest` rounds to a
+whole number. `power(k)` is 2^k, `scale(p, k)` is p 2^k also where 2^k over- or underflows. `exponent` and `mantissa`
+split x = m 2^k with m in [√½, √2). `wide` and `narrow` go to float64 and back; a float32 that meets a float64 becomes
+one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from engine.expr import Sym, lift, make
 
@@ -27,7 +26,7 @@ def word(name: str) -> Word:
 
 
 fma, nearest, power, scale = word("lane.fma"), word("lane.nearest"), word("lane.power"), word("lane.scale")
-exponent, mantissa, head = word("lane.exponent"), word("lane.mantissa"), word("lane.head")
+exponent, mantissa, fused = word("lane.exponent"), word("lane.mantissa"), word("lane.fused")
 wide, narrow = word("lane.wide"), word("lane.narrow")
 where, equal, copysign, absolute = word("where"), word("equal"), word("copysign"), word("abs")
 sqrt, floor, trunc, rounded, signbit = word("sqrt"), word("floor"), word("trunc"), word("round"), word("lane.signbit")
@@ -58,10 +57,17 @@ LN2_HEAD, LN2_REST = 0.693359375, -2.12194440e-4  # the head has 10 bits: whole 
 EXP = (0.0013946554, 0.008366644, 0.04166628, 0.16666542, 0.5)
 
 
-def _exp_parts(x: Sym, rest: Any = 0.0) -> tuple[Sym, Sym]:
-    """(q, k): exp(x + rest) = (1 + q) 2^k, with f = x + rest - k ln 2, |f| ≤ ln(2) / 2, q = e^f - 1 = f + f^2 P(f)."""
+def _exp_parts(x: Sym) -> tuple[Sym, Sym]:
+    """(q, k): e^x = (1 + q) 2^k, with f = x - k ln 2, |f| ≤ ln(2) / 2, q = e^f - 1 = f + f^2 P(f)."""
     k = nearest(x * LOG2_E)
-    f = fma(k, -LN2_REST, fma(k, -LN2_HEAD, x)) + rest
+    f = fma(k, -LN2_REST, fma(k, -LN2_HEAD, x))
+    return fma(polynomial(f, EXP), f * f, f), k
+
+
+def _exp_parts_of_product(x: Sym, y: Sym) -> tuple[Sym, Sym]:
+    """(q, k) of e^(x y). The product is never rounded: at x y = -100 that would cost 100 ulp."""
+    k = nearest(x * y * LOG2_E)
+    f = fma(k, -LN2_REST, fused(x, y, k * -LN2_HEAD))
     return fma(polynomial(f, EXP), f * f, f), k
 
 
@@ -263,16 +269,16 @@ def _power_of_one(a: Sym, b: Sym, even: Sym) -> Sym:
 ERF = (-0.0006222423, 0.005035872, -0.026793955, 0.112825245, -0.37612557, 0.12837915)
 ERF_TAIL = (0.00019990103, -0.003081993, 0.022381019, -0.10425018, -0.6368207, -1.1278894, -0.0001442137)
 ERFC = (
-    -0.000325952,
-    -0.00048437167,
-    0.0030800654,
-    -0.0012258197,
-    -0.026839588,
-    0.119528964,
-    -0.31046605,
-    0.5902283,
-    -0.8833945,
-    1.0740069,
+    -5.4325334e-05,
+    -8.072861e-05,
+    0.00051334425,
+    -0.00020430329,
+    -0.004473265,
+    0.019921495,
+    -0.05174434,
+    0.09837139,
+    -0.14723241,
+    0.17900115,
 )
 
 
@@ -285,48 +291,48 @@ def erf(x: Sym) -> Sym:
 
 
 def erfc(x: Sym) -> Sym:
-    """7 ulp: e^(-a²) w P(1 - 6w) with a = |x|, w = 1 / (a + 3); 2 minus that for a negative x.
-
-    a² is exact in two parts, h² and (a - h) (a + h) with h the head of a: its rounding would cost 100 ulp at a = 10.
-    """
+    """7 ulp: e^(-a²) w P(1 - w) with a = |x|, w = 6 / (a + 3); 2 minus that for a negative x."""
     a = at_most(absolute(x), 10.1)  # erfc 10.1 is 0
-    h = head(a)
-    q, k = _exp_parts(-(h * h), -((a - h) * (a + h)))
-    w = 1 / (a + 3)
-    y = scale((1 + q) * (w * polynomial(1 - 6 * w, ERFC)), k)
+    q, k = _exp_parts_of_product(a, -a)
+    w = 6 / (a + 3)
+    y = scale((1 + q) * (w * polynomial(1 - w, ERFC)), k)
     return where(x < 0, 2 - y, y)
 
 
-def _half_square_exp(a: Sym) -> Sym:
-    """e^(-a²/2) for 0 ≤ a ≤ 14.3, 1.5 ulp, in the two parts of a² as above; 0 from 13.2 on."""
-    h = head(a)
-    q, k = _exp_parts(at_least(-0.5 * (h * h), -88.0), -0.5 * ((a - h) * (a + h)))
+def _half_square_exp(x: Sym) -> tuple[Sym, Sym]:
+    """e^(-a²/2) with 1.5 ulp, and a = |x|, 13.27 at most: from 13.2 on it is 0."""
+    a = at_most(absolute(x), 13.27)
+    q, k = _exp_parts_of_product(a, -0.5 * a)
     t = power(k)
-    return fma(q, t, t)
+    return fma(q, t, t), a
 
 
 NORMAL = (
-    -0.00013102195,
-    0.00018139041,
-    0.0015706421,
-    -0.0035135164,
-    -0.00752583,
-    0.06040396,
-    -0.18652335,
-    0.3871369,
-    -0.60789657,
-    0.75528514,
+    -0.00013756142,
+    2.378225e-05,
+    0.0012150832,
+    -0.0053293356,
+    0.0145375645,
+    -0.029914089,
+    0.04969099,
+    -0.06879888,
+    0.0806754,
 )
 
 
 def normal_pdf(x: Sym) -> Sym:
     """3 ulp: e^(-x²/2) / √(2π)."""
-    return _half_square_exp(at_most(absolute(x), 14.3)) * (1 / math.sqrt(2 * math.pi))
+    return _half_square_exp(x)[0] * (1 / math.sqrt(2 * math.pi))
+
+
+def normal_cdf_down(x: Sym) -> Sym:
+    """Φ(x) for x ≤ 0, 7 ulp: Φ(-a) = e^(-a²/2) w P(1 - w) with w = 9.5 / (a + 4.75)."""
+    bell, a = _half_square_exp(x)
+    w = 9.5 / (a + 4.75)
+    return bell * (w * polynomial(1 - w, NORMAL))
 
 
 def normal_cdf(x: Sym) -> Sym:
-    """7 ulp: Φ(-a) = e^(-a²/2) w P(1 - 8w) with a = |x|, w = 1 / (a + 4); 1 minus that for a positive x."""
-    a = at_most(absolute(x), 14.3)
-    w = 1 / (a + 4)
-    tail = _half_square_exp(a) * (w * polynomial(1 - 8 * w, NORMAL))
+    """7 ulp; 1 minus the tail for a positive x."""
+    tail = normal_cdf_down(x)
     return where(x > 0, 1 - tail, tail)

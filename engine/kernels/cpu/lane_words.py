@@ -174,10 +174,6 @@ def _mantissa(v: Lanes, x: Any) -> Any:
     return v.as_floats(b.add(b.and_(i, v.whole(fraction, i)), v.whole(root, i)))
 
 
-def _head(v: Lanes, x: Any) -> Any:
-    return v.as_floats(v.builder.and_(v.as_ints(x), v.whole(-4096)))
-
-
 def _odd(v: Lanes, k: Any) -> Any:
     b = v.builder
     return b.icmp_signed("<", b.shl(_last_bits(v, k), v.whole(31)), v.whole(0))
@@ -294,7 +290,7 @@ WORDS: dict[str, tuple[str, Word]] = {
     "lane.scale": ("numbers", _scale),
     "lane.exponent": ("numbers", _exponent),
     "lane.mantissa": ("numbers", _mantissa),
-    "lane.head": ("numbers", _head),
+    "lane.fused": ("numbers", lambda v, a, b, c: v.intrinsic("fma", a, b, c)),
     "lane.wide": ("numbers", lambda v, x: v.builder.fpext(x, v.doubles)),
     "lane.narrow": ("numbers", lambda v, x: v.builder.fptrunc(x, v.floats)),
     "lane.odd": ("numbers", _odd),
@@ -309,6 +305,7 @@ WORDS: dict[str, tuple[str, Word]] = {
 }
 
 LIBM = {f"lane.far_{name}": name for name in ("sin", "cos", "tan", "fmod")}  # what they take from the C library
+LIBM["lane.fused"] = "fmaf"  # on a processor that can't
 BOOLEAN = {"less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "lane.signbit", "lane.odd"}
 
 BOOLEAN |= {"logical_not", "logical_and", "logical_or", "logical_xor"}
