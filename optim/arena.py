@@ -4,7 +4,7 @@ An update is one formula on numbers, and a small network has dozens of small arr
 array, and a step is one pass of one kernel over it:
 
     data   | kernel 0 | bias 0 | kernel 1 | ...      p.data is a view of its segment
-    grad   | ...                                     gradients are copied here, then clipped
+    grad   | ...                                     gradients are copied here; a long one is read where it is
     m, v   | ...                                     one buffer for each thing remembered
     master | ...                                     of 16-bit parameters: their values in 32, which small steps change
 
@@ -27,6 +27,7 @@ from engine.expr import lift, var
 from engine.formula import Formula
 from engine.tensor import Tensor
 
+LONG = 1 << 18  # numbers: a gradient of so many is copied for longer than a call of the kernel takes
 State = dict[str, Array]  # of one parameter: {"m": ..., "v": ...}, each of its shape
 MASTER = "master"  # what is remembered of a 16-bit parameter besides
 
@@ -70,12 +71,12 @@ class Arena:
         if self.master is not None:
             self.data[stretch] = self.master[stretch].astype(self.data.dtype)
 
-    def collect(self, clip: Callable[[Array], Array] | None) -> list[slice]:
-        """Copy the gradients here. Returns the stretches of neighbours that have one and may learn.
+    def collect(self, clip: Callable[[Array], Array] | None) -> list[tuple[slice, Array]]:
+        """The stretches of neighbours that have a gradient and may learn, each with its gradient, end to end.
 
         Their values are about to change, so graphs that saved them are made to notice.
         """
-        stretches: list[slice] = []
+        stretches: list[tuple[slice, Array]] = []
         for p, segment in zip(self.params, self.segments, strict=True):
             if p.grad is None or not p.requires_grad:
                 continue
@@ -85,13 +86,16 @@ class Arena:
                     f"{f'shape {p.grad.shape}' if isinstance(p.grad, Tensor) else f'type {type(p.grad).__name__}'}; "
                     "set .grad to a tensor of the parameter's shape, or leave it to backward()"
                 )
-            g = p.grad.data if clip is None else clip(p.grad.data)
-            self.grad[segment] = g.reshape(-1)  # one by one: CuPy's concatenate would send a table to the device
-            if stretches and stretches[-1].stop == segment.start:
-                segment = slice(stretches.pop().start, segment.stop)
-            stretches.append(segment)
+            g = (p.grad.data if clip is None else clip(p.grad.data)).reshape(-1)
+            if g.size >= LONG and g.dtype == self.grad.dtype:
+                stretches.append((segment, g))
+            else:
+                self.grad[segment] = g  # one by one: CuPy's concatenate would send a table to the device
+                if stretches and stretches[-1][0].stop == segment.start and stretches[-1][1].base is self.grad:
+                    segment = slice(stretches.pop()[0].start, segment.stop)
+                stretches.append((segment, self.grad[segment]))
             p.storage.version += 1
-        for stretch in stretches:
+        for stretch, _ in stretches:
             changes.mark(self.data[stretch])
         return stretches
 

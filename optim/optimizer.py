@@ -129,9 +129,9 @@ class Optimizer(config.Configurable, family="optimizer"):
                 assert group.update is not None
                 with backend_of(arena.data).active():
                     numbers = replay.live(functools.partial(self._numbers, group), arena.grad)
-                    for stretch in arena.collect(clip):
+                    for stretch, g in arena.collect(clip):
                         memory = [buffer[stretch] for buffer in arena.slots.values()]
-                        group.update(arena.weights(stretch), arena.grad[stretch], memory, numbers)
+                        group.update(arena.weights(stretch), g, memory, numbers)
                         arena.round(stretch)
         replay.each(self._count)
 

@@ -16,7 +16,7 @@ from engine.errors import ArgumentError, GradientError, ShapeError
 from engine.parameter import Parameter
 from engine.random import Generator
 from engine.tensor import Tensor
-from optim import EMA, SGD, SWA, Adadelta, Adagrad, Adam, AdamW, Lion, RMSprop, clip_grad_norm_, clip_grad_value_
+from optim import EMA, SGD, SWA, Adadelta, Adagrad, Adam, AdamW, Lion, RMSprop, arena, clip_grad_norm_, clip_grad_value_
 
 sys.path.insert(0, str(Path(__file__).parent / "vectors"))
 import reader  # noqa: E402
@@ -140,8 +140,11 @@ def params() -> list[Tensor]:
     return [leaf(draw(3, 4, at="a")), leaf(draw(5, at="b")), leaf(draw(at="c")), leaf(draw(0, 3, at="d"))]
 
 
+@pytest.mark.parametrize("long", [arena.LONG, 5, 1])
 @pytest.mark.parametrize("name", OPTIMISERS)
-def test_packed_is_as_if_each_were_alone(name: str) -> None:
+def test_packed_is_as_if_each_were_alone(name: str, long: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where gradients of so many numbers are not copied."""
+    monkeypatch.setattr(arena, "LONG", long)
     packed, alone = params(), params()
     one, many = OPTIMISERS[name](packed), [OPTIMISERS[name]([p]) for p in alone]
     for i in range(4):
@@ -152,6 +155,7 @@ def test_packed_is_as_if_each_were_alone(name: str) -> None:
             optimizer.step()
     for p, q in zip(packed, alone, strict=True):
         np.testing.assert_array_equal(p.numpy(), q.numpy())
+        np.testing.assert_array_equal(p.grad.numpy(), q.grad.numpy())
 
 
 def test_one_buffer_holds_all_after_the_first_step() -> None:
