@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from .jit import device
-from .vector import BYTES, fill, load, logistic, store, tanh
+from .vector import BYTES, fill, load, logistic, store, tanh_short
 
 Array = np.ndarray[Any, Any]
 F = np.float32
@@ -105,7 +105,7 @@ def plain_lstm_backward(gates: Array, kept: Array, before: Array, h_bar: Array, 
 @device
 def simple_rnn_forward(z, m, h, c, gates, kept, H):  # type: ignore[no-untyped-def]
     for j in range(0, H * SIZE, BYTES):
-        new = tanh(load(z + j, F) + load(m + j, F))
+        new = tanh_short(load(z + j, F) + load(m + j, F))
         store(gates + j, new)
         store(h + j, new)
 
@@ -125,7 +125,7 @@ def gru_forward(z, m, h, c, gates, kept, H):  # type: ignore[no-untyped-def]
         u = logistic(load(z + u_ + j, F) + load(m + u_ + j, F))
         r = logistic(load(z + r_ + j, F) + load(m + r_ + j, F))
         m_a = load(m + a_ + j, F)
-        a = tanh(load(z + a_ + j, F) + r * m_a)
+        a = tanh_short(load(z + a_ + j, F) + r * m_a)
         store(gates + u_ + j, u)
         store(gates + r_ + j, r)
         store(gates + a_ + j, a)
@@ -156,7 +156,7 @@ def lstm_forward(z, m, h, c, gates, kept, H):  # type: ignore[no-untyped-def]
     i_, f_, g_, o_ = 0, H * SIZE, 2 * H * SIZE, 3 * H * SIZE
     for j in range(0, H * SIZE, BYTES):
         i = logistic(load(z + i_ + j, F) + load(m + i_ + j, F))
-        g = tanh(load(z + g_ + j, F) + load(m + g_ + j, F))
+        g = tanh_short(load(z + g_ + j, F) + load(m + g_ + j, F))
         store(gates + i_ + j, i)
         store(gates + g_ + j, g)
         f = logistic(load(z + f_ + j, F) + load(m + f_ + j, F))
@@ -166,7 +166,7 @@ def lstm_forward(z, m, h, c, gates, kept, H):  # type: ignore[no-untyped-def]
         store(kept + j, new)
         o = logistic(load(z + o_ + j, F) + load(m + o_ + j, F))
         store(gates + o_ + j, o)
-        store(h + j, o * tanh(new))
+        store(h + j, o * tanh_short(new))
 
 
 @device
@@ -179,7 +179,7 @@ def lstm_backward(gates, kept, before, h_bar, c_bar, z_bar, m_bar, H):  # type: 
             load(gates + g_ + j, F),
             load(gates + o_ + j, F),
         )
-        t, y, one = tanh(load(kept + j, F)), load(h_bar + j, F), fill(F(1), i)
+        t, y, one = tanh_short(load(kept + j, F)), load(h_bar + j, F), fill(F(1), i)
         s = load(c_bar + j, F) + y * o * (one - t * t)
         store(z_bar + i_ + j, s * g * i * (one - i))
         store(z_bar + f_ + j, s * load(before + j, F) * f * (one - f))

@@ -180,9 +180,9 @@ def _formula(f: Any) -> Any:
     return word
 
 
-exp, log, tanh = _formula(lane_math.exp), _formula(lane_math.log), _formula(lane_math.tanh)
+exp, log = _formula(lane_math.exp), _formula(lane_math.log)
 exp_down = _formula(lane_math.exp_down)  # for x <= 0
-logistic = _formula(lane_math.logistic)
+logistic, tanh_short = _formula(lane_math.logistic), _formula(lane_math.tanh_short)
 
 
 @intrinsic
