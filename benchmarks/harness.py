@@ -86,13 +86,14 @@ class Turns:
         controls: dict[str, list[float]] = {w.name: [] for w in workers}
         spent = dict.fromkeys(times, 0.0)
         for done in range(self.rounds):
+            limit = self.fair_wait(len(workers) * (2 if control else 1))
             for w in workers:
                 if done >= 2 and spent[w.name] > self.budget:
                     continue
                 if control:
-                    controls[w.name].append(self.control(w, control))
+                    controls[w.name].append(self.control(w, control, limit))
                 self.turns += 1
-                self.busy += not self.wait()
+                self.busy += not self.wait(limit)
                 start = time.monotonic()
                 times[w.name] += w.ask(f"run {self.timings} {self.seconds}")
                 took = time.monotonic() - start
@@ -100,15 +101,19 @@ class Turns:
                 self.grace += 4 * took
         return times, controls
 
-    def wait(self) -> bool:
+    def fair_wait(self, waits: int) -> float:
+        """Seconds to wait at most, the same for each of so many waits: what is left is not for who comes first."""
+        return max(0.0, min(self.patience, self.grace / waits))
+
+    def wait(self, limit: float) -> bool:
         """Did the machine become quiet?"""
         start = time.monotonic()
-        quiet = self.quiet(max(0.0, min(self.patience, self.grace)))
+        quiet = self.quiet(limit)
         self.grace -= time.monotonic() - start
         return quiet
 
-    def control(self, worker: Any, name: str) -> float:
-        self.wait()
+    def control(self, worker: Any, name: str, limit: float) -> float:
+        self.wait(limit)
         return float(worker.ask(f"control {name}"))
 
 

@@ -13,7 +13,7 @@ MANY = "made of several ops, each of which reads and writes all numbers; PyTorch
 STAYS = "a recorded call, the walk back and a fresh gradient: Python, where nothing is computed"
 PASS = "one pass on both cores, by way of a scratch in the first cache; then the Python of the call"
 KERNEL = "a kernel of our own on both cores: the Python of the call, and the second core's start, are what is slower"
-BLAS = "the same product by BLAS, a thread of one-thread BLAS on each core; what differs is how it is cut"
+PRODUCT = "the same product in tiles of our own, on both cores; what differs is how it is cut and packed"
 
 # Of elementwise ops without a reason of their own, by size.
 BY_SIZE = {"1e2": CALL, "1e4": CALL, "1e6": CACHES, "1e7": MEMORY}
@@ -78,9 +78,9 @@ REASONS: dict[str, str] = {
     "outer backward": "two products of the whole cotangent, each then summed",
     "vecdot": PASS,
     "tensordot": "two reshapes around a product: the Python of three ops",
-    "einsum": BLAS,
-    **dict.fromkeys(("matmul", "matrix_product", "linear", "linear_relu"), BLAS),
-    "matmul forward 192x128x32, 192x32x128": "a stack of small products, one call of BLAS for each",
+    "einsum": PRODUCT,
+    **dict.fromkeys(("matmul", "matrix_product", "linear", "linear_relu"), PRODUCT),
+    "matmul forward 192x128x32, 192x32x128": "a stack of small products, each of which packs its own panels",
     "attention_weights": "a product of small matrices for each head, and a softmax over it",
     # softmax and losses
     **dict.fromkeys(("softmax", "softmin", "softmax_gradient"), KERNEL),

@@ -100,9 +100,10 @@ def kernels(
     with until_interrupted(say):
         for i, case in enumerate(cases):
             if i % CONTROL_EVERY == 0:
+                limit = turns.fair_wait(len(workers) * len(CONTROLS))
                 for w in workers:
                     for c, found in controls[w.name].items():
-                        found.append(turns.control(w, c))
+                        found.append(turns.control(w, c, limit))
             run["rows"].append(one_kernel(case, workers, turns))
             say(compare.kernel_line(run["rows"][-1]))
     run["control"] = {n: {c: statistics(t) for c, t in of.items()} for n, of in controls.items()}

@@ -87,8 +87,8 @@ class Arena:
                     "set .grad to a tensor of the parameter's shape, or leave it to backward()"
                 )
             g = (p.grad.data if clip is None else clip(p.grad.data)).reshape(-1)
-            if g.size >= LONG and g.dtype == self.grad.dtype:
-                stretches.append((segment, g))
+            if g.size >= LONG and g.dtype == self.grad.dtype and g.flags.c_contiguous and g.base is not self.data:
+                stretches.append((segment, g))  # no other parameter's update changes it before its turn
             else:
                 self.grad[segment] = g  # one by one: CuPy's concatenate would send a table to the device
                 if stretches and stretches[-1][0].stop == segment.start and stretches[-1][1].base is self.grad:

@@ -93,7 +93,7 @@ def test_waiting_for_a_quiet_machine_ends():
     assert machine.wait_until_quiet(0.0, running=lambda: None, full=lambda: True)  # a system that does not say
 
 
-def test_waiting_takes_no_more_than_its_share_of_a_run():
+def test_waiting_takes_no_more_than_its_share_of_a_run_and_as_long_for_each():
     def wait(limit):
         limits.append(limit)
         time.sleep(limit)
@@ -101,21 +101,45 @@ def test_waiting_takes_no_more_than_its_share_of_a_run():
 
     limits = []
     t = turns(rounds=4, patience=0.05, grace=0.12, quiet=wait)
-    t.drive([Fake("chainrule", "")])
-    assert limits[:2] == [0.05, 0.05] and sum(limits) < 0.15 and t.busy == 4
+    t.drive([Fake("chainrule", ""), Fake("torch", "")])
+    assert limits[:2] == [0.05, 0.05] and sum(limits) < 0.2 and t.busy == 8
+    assert limits[::2] == limits[1::2]
 
 
-def test_a_core_is_at_full_speed_when_it_is_as_fast_as_it_ever_was():
-    pace, times = machine.Pace(), iter([1.0, 1.2, 1.3, 0.9, 1.2])
-    pace.cores, pace._time = [], lambda: next(times)
-    assert [pace.full() for _ in range(5)] == [True, True, False, True, False]
+def test_a_core_is_at_full_speed_when_it_is_as_fast_as_it_ever_was(monkeypatch):
+    monkeypatch.setattr(machine, "FIRST_LOOKS", 1)
+    first = {0: 1.0, 1: 1.6}  # cores need not be alike
+    looks = [first, first, {0: 1.2, 1: 1.6}, {0: 1.3, 1: 1.6}, {0: 1.0, 1: 2.1}, {0: 0.8, 1: 1.6}, {0: 1.1, 1: 1.6}]
+    times = (seconds for look in looks for seconds in look.values())
+    monkeypatch.setattr(machine, "best", lambda loop, n: next(times))
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    monkeypatch.setattr(machine.os, "sched_setaffinity", lambda pid, cores: None, raising=False)
+    pace = machine.Pace()
+    assert [pace.full() for _ in range(6)] == [True, True, False, False, True, False]
+
+
+def test_where_no_core_may_be_chosen_the_present_one_is_looked_at(monkeypatch):
+    def refuse(pid, cores):
+        raise PermissionError
+
+    monkeypatch.setattr(machine, "FIRST_LOOKS", 1)
+    monkeypatch.setattr(machine, "best", lambda loop, n: 1.0)
+    monkeypatch.setattr(machine.os, "sched_setaffinity", refuse, raising=False)
+    pace = machine.Pace()
+    assert pace.full() and pace.fastest == {-1: 1.0}
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no process may be bound to a core here")
-def test_looking_at_each_core_leaves_the_process_on_all_of_them():
+def test_looking_at_each_core_leaves_the_process_where_it_was(monkeypatch):
+    monkeypatch.setattr(machine, "FIRST_LOOKS", 1)
     before = os.sched_getaffinity(0)
-    assert machine.Pace().full() in (True, False)
-    assert os.sched_getaffinity(0) == before
+    try:
+        for cores in ({min(before)}, before):
+            os.sched_setaffinity(0, cores)
+            assert machine.Pace().full() in (True, False)
+            assert os.sched_getaffinity(0) == cores
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def test_statistics_are_the_median_and_the_tenths():

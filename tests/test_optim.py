@@ -158,6 +158,19 @@ def test_packed_is_as_if_each_were_alone(name: str, long: int, monkeypatch: pyte
         np.testing.assert_array_equal(p.grad.numpy(), q.grad.numpy())
 
 
+def test_a_gradient_that_is_another_parameter_is_read_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arena, "LONG", 2)
+    p, q = leaf(draw(5, at="a")), leaf(draw(5, at="b"))
+    optimizer = SGD([p, q], lr=0.5)
+    give_gradients([p, q])
+    optimizer.step()
+    before_p, before_q = p.numpy().copy(), q.numpy().copy()
+    p.grad, q.grad = Tensor(q.data), Tensor(p.data[::-1])
+    optimizer.step()
+    np.testing.assert_array_equal(p.numpy(), before_p - 0.5 * before_q)
+    np.testing.assert_array_equal(q.numpy(), before_q - 0.5 * before_p[::-1])
+
+
 def test_one_buffer_holds_all_after_the_first_step() -> None:
     ps = params()
     give_gradients(ps)

@@ -308,7 +308,7 @@ def erfc(x: Sym) -> Sym:
 
 
 def _half_square_exp(x: Sym) -> tuple[Sym, Sym]:
-    """e^(-a²/2) with 1.5 ulp, and a = |x|, 13.27 at most: from 13.2 on it is 0."""
+    """e^(-a²/2) with 1.5 ulp, and a = |x|, 13.27 at most: from 13.25 on it is 0."""
     a = at_most(absolute(x), 13.27)
     q, k = _exp_parts_of_product(a, -0.5 * a)
     t = power(k)

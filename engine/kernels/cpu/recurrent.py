@@ -16,10 +16,10 @@ and back, where h̄ and c̄ come from the step after:
         x̄[rows, block] = z̄[block, rows] Wᵀ
     W̄, Ū, b̄ = [x | h of the step before | 1]ᵀ z̄                  # `recurrent_weights.py`
 
-W and U are packed into panels once a call. z never leaves the second cache: a product writes two vectors of a row, then
-two of the next, and if those rows lay in memory it would wait for each. What goes there (gates, z̄, kept) lies in the
-order in which the loops write it, the parts' rows one after the other, step by step within a part. Float32 runs here,
-all else in `recurrent_plain.py`.
+W and U are packed into panels once a call. z stays in the second cache, for up to some 300 units: a product writes two
+vectors of a row, then two of the next, and if those rows lay in memory it would wait for each. What goes there (gates,
+z̄, kept) lies in the order in which the loops write it, the parts' rows one after the other, step by step within a part.
+Float32 runs here, all else in `recurrent_plain.py`.
 """
 
 from __future__ import annotations
@@ -145,8 +145,9 @@ def _forward(cell: Cell) -> Kernel:
         x, y, mask = x + n * T * D * SIZE, y + n * T * row, mask + n * T  # (rows,T,..)
         gates, kept = gates + n * T * G * row, kept + n * T * row  # (T,rows,..)
         h, c, factors = h + n * row, c + n * row, factors + n * row  # (rows,H)
-        z = scratch + n * ((STEPS + 1) * G + 1) * row  # (STEPS,rows,GH)
-        m, past = z + STEPS * rows * G * row, z + (STEPS + 1) * rows * G * row  # (rows,GH), (rows,H)
+        most = min(STEPS, T)
+        z = scratch + n * ((most + 1) * G + 1) * row  # (most,rows,GH)
+        m, past = z + most * rows * G * row, z + (most + 1) * rows * G * row  # (rows,GH), (rows,H)
         x_rows, z_rows, m_rows, h_rows, columns = x_table(), z_table(), m_table(), h_table(), k_table()
         count_up(z_rows, rows * STEPS, GH * SIZE)
         count_up(m_rows, rows, GH * SIZE)
@@ -245,7 +246,7 @@ def forward(
     kept = gates if cell.gates == 1 else empty((N * T, H), F)  # nobody reads what a simple cell keeps
     launch(
         _forward(cell), -(-N // ROWS), np.ascontiguousarray(x), panels(w), panels(u), np.ascontiguousarray(b),
-        np.ascontiguousarray(b_u), h, c, mask, factors, y, gates, kept, empty((N * ((STEPS + 1) * GH + H),), F),
+        np.ascontiguousarray(b_u), h, c, mask, factors, y, gates, kept, empty((N * ((min(STEPS, T) + 1) * GH + H),), F),
         N, T, D, H,
     )  # fmt: skip
     return y, gates, kept, c[:, :units]

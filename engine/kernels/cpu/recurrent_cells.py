@@ -7,8 +7,8 @@ A step gets z = x_t W + b and m = h_{t-1} U + b', both (G H): a block of H numbe
     lstm         i = σ(z_i + m_i)   f = σ(z_f + m_f)   g = tanh(z_g + m_g)           c' = f c + i g
                  o = σ(z_o + m_o)                                                    h' = o tanh(c')
 
-Backward needs the gates and `kept`: c' of an LSTM, m_a of a GRU. It gives z̄ and m̄ (which
-differ for the GRU's candidate a only) and what of h̄ and c̄ goes past the products to the step before.
+Backward needs the gates and `kept`: c' of an LSTM, m_a of a GRU. It gives z̄ and m̄ (which differ for the GRU's
+candidate a only) and what of h̄ and c̄ goes past the products to the step before.
 """
 
 from __future__ import annotations

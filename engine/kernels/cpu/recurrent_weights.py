@@ -128,5 +128,5 @@ def weight_gradients(x: Array, y: Array, h0: Array, bars: Array) -> tuple[Array,
     launch(
         _weights(), parts * groups, x, y, np.ascontiguousarray(h0), bars, sums, scratch, a_rows, c_rows, N, T, D, H, GH
     )
-    whole = total(sums, (0,))
+    whole = total(sums, (0,)) if parts > 1 else sums[0]
     return whole[:D], whole[D : D + H], whole[D + H]
