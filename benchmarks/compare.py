@@ -123,6 +123,7 @@ def kernel_line(row: dict[str, Any]) -> str:
     times = ", ".join(f"{who} {duration(c['median'])}" for who, c in row["contenders"].items())
     relative = [f"{value:.2f}{mark} of {who}'s" for who, value, mark in relatives(row)]
     odd = [f"results differ: {', '.join(row['differ'])}"] if row["differ"] else []
+    odd += [f"{who}: {why}" for who, why in row["missing"].items() if why != "no equivalent"]
     return f"{row['op']} {row['direction']} {row['size']}: " + "; ".join([times, *relative, *odd])
 
 
@@ -205,7 +206,7 @@ def markdown(run: Run, share: float = SHARE) -> str:
     if run["kind"] == "steps":
         lines += step_table(run, share)
     elif no := kernel_refusal(run, share):
-        lines += [f"{no}."]
+        lines += [f"{no}: the machine was not the same for all, no ratio above counts; measure again when it is quiet."]
     else:
         lines += [*elementwise_table(run), "", *slow_table(run), *lists(run)]
     return "\n".join(lines)

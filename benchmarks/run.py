@@ -8,12 +8,17 @@
 Contenders that are not installed are named and skipped; `--python torch=PATH` runs one in another environment's
 interpreter. `--out FILE` keeps the results as JSON for `python -m benchmarks.compare`; with `--add` beside what the
 file has, so that a long run of kernels may be done in pieces.
+
+"0.50 of torch's" is time: half of it. ° marks a ratio of 10th percentiles, where PyTorch's median jumps; "required /
+aim" are this project's own bars. A turn waits for a quiet machine, so a run on a busy one takes longer and says so.
+docs/performance.md tells how all this is measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -175,38 +180,94 @@ def parser(prog: str) -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join([*CASES, *KINDS])}")
     p.add_argument("--contenders", nargs="+", choices=list(CONTENDERS), help="only these")
-    p.add_argument("--python", action="append", default=[], metavar="CONTENDER=PATH", help="its interpreter")
-    p.add_argument("--rounds", type=int, help="turns of each contender")
-    p.add_argument("--timings", type=int, help="timings of a turn, at least")
+    p.add_argument("--python", action="append", default=[], metavar="CONTENDER=PATH", type=interpreter,
+                   help="its interpreter")  # fmt: skip
+    p.add_argument("--rounds", type=count, help="turns of each contender")
+    p.add_argument("--timings", type=count, help="timings of a turn, at least")
     p.add_argument("--seconds", type=float, help="of a turn, at least")
     p.add_argument("--budget", type=float, help="seconds after which a contender takes no more turns")
     p.add_argument("--ops", nargs="+", default=[], help="kernels: only these ops")
-    p.add_argument("--sizes", nargs="+", type=float, default=list(SIZES), help="kernels: of elementwise ops")
+    p.add_argument("--sizes", nargs="+", type=count, default=list(SIZES), help="kernels: of elementwise ops")
     p.add_argument("--directions", nargs="+", choices=DIRECTIONS, default=list(DIRECTIONS))
     p.add_argument("--out", type=Path, help="write the results as JSON")
     p.add_argument("--add", action="store_true", help="kernels: beside those that the file has")
     return p
 
 
+def count(text: str) -> int:
+    """12 or 1e4: a whole number from 1 to a thousand million."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 1 <= value <= 1e9 or value % 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 1 to 1e9")
+    return int(value)
+
+
+def interpreter(text: str) -> tuple[str, str]:
+    """CONTENDER=PATH"""
+    name, _, path = text.partition("=")
+    if name not in {*CONTENDERS, *(c.package for c in CONTENDERS.values())}:
+        raise argparse.ArgumentTypeError(f"there is no contender '{name}': CONTENDER=PATH, of {', '.join(CONTENDERS)}")
+    if shutil.which(path) is None:
+        raise argparse.ArgumentTypeError(f"'{path}' is no program: give {name}'s Python, {name}=PATH")
+    return name, path
+
+
+def mistake(args: argparse.Namespace) -> str:
+    """What can't be measured, in a line; "" where all is well."""
+    kind = next((c for c in args.cases if c in KINDS), "")
+    if unknown := [c for c in args.cases if c not in CASES and c not in KINDS]:
+        return f"there is no case '{unknown[0]}'; choose of {', '.join([*CASES, *KINDS])}"
+    if kind and len(args.cases) > 1:
+        return f"{kind} is a run of its own: name nothing beside it"
+    if not kind and (args.ops or args.sizes != list(SIZES) or args.directions != list(DIRECTIONS)):
+        return "--ops, --sizes and --directions are of kernels: bench kernels --ops gelu --sizes 1e4"
+    if kind:
+        from engine import OPS
+        from engine.elsewhere import remedy
+
+        if unknown := [name for name in args.ops if name not in OPS]:
+            return f"there is no op '{unknown[0]}'{remedy(unknown[0], OPS)}"
+        if args.contenders and "chainrule" not in args.contenders:
+            return "kernels are compared with chainrule's: name it among the contenders"
+        if next(every_case(kind, args.ops, args.sizes, args.directions), None) is None:
+            return f"no case is left of {kind}: {' '.join(args.ops)} {' '.join(args.directions)}"
+    elif args.contenders:
+        for name in args.cases:
+            if not {*args.contenders} & {*CASES[name].contenders}:
+                return f"{name} has other contenders: {', '.join(CASES[name].contenders)}"
+    if args.out:
+        new = not args.out.exists()
+        try:
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            args.out.open("a").close()
+            if new:
+                args.out.unlink()
+        except OSError as error:
+            return f"--out {args.out}: {error.strerror}"
+    return ""
+
+
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m benchmarks.run") -> None:
     p = parser(prog)
     args = p.parse_args(arguments)
-    pythons = dict(p.split("=", 1) for p in args.python)
+    old = args.out.read_text() if args.add and args.out and args.out.is_file() else ""
+    if found := mistake(args):
+        p.exit(2, f"bench: {found}\n")
+    pythons = dict(args.python)
     given = {k: v for k in ("rounds", "timings", "seconds", "budget") if (v := getattr(args, k)) is not None}
-    unknown = [c for c in args.cases if c not in CASES and c not in KINDS]
-    if unknown:
-        p.exit(2, f"bench: there is no case '{unknown[0]}'; choose of {', '.join([*CASES, *KINDS])}\n")
     if args.cases and args.cases[0] in KINDS:
-        cases = list(every_case(args.cases[0], args.ops, [int(s) for s in args.sizes], args.directions))
+        cases = list(every_case(args.cases[0], args.ops, args.sizes, args.directions))
         turns = Turns(**{"rounds": 4, "timings": 2, "seconds": 0.012, "budget": 0.3, **given})
         run = kernels(cases, args.contenders or KERNEL_CONTENDERS, pythons, turns)
     else:
         run = steps(args.cases or list(CASES), args.contenders or list(CONTENDERS), pythons, Turns(**given))
-    if args.add and run["kind"] == "kernels" and args.out and args.out.exists():
-        run = merged(json.loads(args.out.read_text()), run)
+    if old and run["kind"] == "kernels":
+        run = merged(json.loads(old), run)
     print(compare.markdown(run))
     if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(run, indent=1) + "\n")
 
 

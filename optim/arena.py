@@ -22,7 +22,6 @@ import numpy as np
 from engine import changes
 from engine.backends import Array, backend_of, move
 from engine.dtypes import float32, is_half
-from engine.errors import GradientError
 from engine.expr import lift, var
 from engine.formula import Formula
 from engine.tensor import Tensor
@@ -80,12 +79,6 @@ class Arena:
         for p, segment in zip(self.params, self.segments, strict=True):
             if p.grad is None or not p.requires_grad:
                 continue
-            if not isinstance(p.grad, Tensor) or p.grad.shape != p.shape:
-                raise GradientError(
-                    f"step: a parameter of shape {p.shape} has a gradient of "
-                    f"{f'shape {p.grad.shape}' if isinstance(p.grad, Tensor) else f'type {type(p.grad).__name__}'}; "
-                    "set .grad to a tensor of the parameter's shape, or leave it to backward()"
-                )
             g = (p.grad.data if clip is None else clip(p.grad.data)).reshape(-1)
             if g.size >= LONG and g.dtype == self.grad.dtype and g.flags.c_contiguous and g.base is not self.data:
                 stretches.append((segment, g))  # no other parameter's update changes it before its turn

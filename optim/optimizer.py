@@ -115,12 +115,15 @@ class Optimizer(config.Configurable, family="optimizer"):
     def step(self) -> None:
         """Update every parameter that has a gradient, once.
 
-        Raises ArgumentError where there are no parameters, GradientError where none of them has a gradient.
+        Raises ArgumentError where there are no parameters, GradientError where none of them has a gradient or where one
+        has another shape or no floating-point numbers; nothing is changed then.
         """
         if not self.groups:
             raise ArgumentError(f"{self.name}.step: no parameters: give them, {self.name}(model.parameters())")
         if all(p.grad is None for p in self.params):
             raise GradientError(f"{self.name}.step: no parameter has a gradient; call loss.backward() before")
+        for i, p in enumerate(self.params):
+            self._check_gradient(i, p)
         self._pack()
         clip = self._clip()
         for group in self.groups:
@@ -134,6 +137,25 @@ class Optimizer(config.Configurable, family="optimizer"):
                         group.update(arena.weights(stretch), g, memory, numbers)
                         arena.round(stretch)
         replay.each(self._count)
+
+    def _check_gradient(self, i: int, p: Tensor) -> None:
+        """Before anything is changed: a step that fails leaves no trace."""
+        g: Any = p.grad
+        if g is None or not p.requires_grad:
+            return
+        if not isinstance(g, Tensor):
+            found = f"type {type(g).__name__}"
+        elif g.shape != p.shape:
+            found = f"shape {g.shape}"
+        elif g.dtype.kind != "f":
+            found = f"dtype {g.dtype}"
+        else:
+            return
+        name = f"'{path}'" if (path := getattr(p, "path", "")) else f"number {i}"
+        raise GradientError(
+            f"{self.name}.step: parameter {name} of shape {p.shape} has a gradient of {found}; set .grad to a tensor "
+            "of floating-point numbers, of the parameter's shape, or leave it to backward()"
+        )
 
     def _numbers(self, group: Group) -> dict[str, float]:
         """What the formula needs in the coming step; `keep` is what weight decay leaves."""

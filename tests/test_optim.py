@@ -171,6 +171,17 @@ def test_a_gradient_that_is_another_parameter_is_read_as_it_was(monkeypatch: pyt
     np.testing.assert_array_equal(q.numpy(), before_q - 0.5 * before_p[::-1])
 
 
+def test_a_step_that_fails_leaves_no_trace() -> None:
+    p, q = leaf([1.0, 2.0]), leaf([1.0], np.float32)  # an arena each
+    optimizer = Adam([p, q])
+    y = p * p
+    p.grad, q.grad = tensor(np.ones(2)), tensor(np.ones(3, np.float32))
+    with pytest.raises(GradientError, match="number 1 of shape"):
+        optimizer.step()
+    assert p.tolist() == [1, 2] and q.tolist() == [1] and optimizer.iterations == 0
+    y.sum().backward()  # what it saved was not changed
+
+
 def test_one_buffer_holds_all_after_the_first_step() -> None:
     ps = params()
     give_gradients(ps)
@@ -446,8 +457,9 @@ def step_with(gradient) -> None:
         (lambda: Adadelta(rho=-1), r"Adadelta: rho is the share of the old value, 0 <= rho < 1, got -1"),
         (lambda: Adagrad(initial_accumulator_value=-1), r"Adagrad: initial_accumulator_value is a sum of squares"),
         (lambda: SGD(learning_rate="fast"), r"SGD: learning_rate is a number or a schedule, got 'fast'"),
-        (lambda: step_with(tensor(np.ones(2))), r"parameter of shape \(3,\) has a gradient of shape \(2,\); set"),
-        (lambda: step_with(np.ones(3)), r"parameter of shape \(3,\) has a gradient of type ndarray"),
+        (lambda: step_with(tensor(np.ones(2))), r"SGD.step: parameter number 0 of shape \(3,\) has a gradient of shape \(2"),
+        (lambda: step_with(tensor(np.ones(3, np.int64))), r"has a gradient of dtype int64; set .grad to a tensor"),
+        (lambda: step_with(np.ones(3)), r"number 0 of shape \(3,\) has a gradient of type ndarray"),
         (lambda: SGD([1.0]), r"SGD: params are tensors or dicts with 'params', got float"),
         (lambda: SGD([leaf([1.0]) * 2]), r"SGD: a tensor made by an op can't be learnt"),
         (lambda: SGD([{"params": [leaf([1.0])], "beta": 1}]), r"a group has the unknown option \['beta'\]"),

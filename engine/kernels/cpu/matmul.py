@@ -30,7 +30,7 @@ Array = np.ndarray[Any, Any]
 
 KC = 384  # depth of a block: its panel of B, 24 KiB, stays in the first cache; with AVX-512, 48 KiB, near it: as fast
 MC = 192  # rows of a block: its part of A, 192 KiB in float32, stays in the second cache
-ROWS = MC + 12  # the same, rounded up to any tile's rows
+ROWS = MC + 12  # the same, rounded up to whole tiles of up to 12 rows
 PANEL = KC * 128  # bytes: KC rows of two AVX-512 registers
 PARTS = 16  # parts of one product, unless the caches ask for more
 WORTH = 1 << 18  # products that a part is worth its launch for

@@ -1,6 +1,7 @@
-r"""The one inner loop of convolution and matrix product: a tile of C that never leaves the registers.
+r"""The one inner loop of convolution and matrix product: a tile of C that never leaves the registers. The loops around
+it, over blocks that fit the caches, are those of `matmul.py`, `conv_forward.py` and others.
 
-    C[r, n] = start[r, n] + Sum(k, A[r, k] * B[k, n]),    r < MR rows, n < NR columns
+    C[r, n] = start[r, n] + Sum(k, A[r, k] * B[k, n]),    r < MR rows, n < NR columns     (start: a bias, or C so far)
 
     acc = 0
     for k in 0 .. K-1:                                  # the only loop; everything below is unrolled
@@ -14,17 +15,19 @@ r"""The one inner loop of convolution and matrix product: a tile of C that never
 
 Registers (float32): MR*NV sums, NV vectors of B, one broadcast a.
 
+                registers      MR x NR    sums + B + a
     AVX-512   32 of 16 lanes    6 x 32   12 + 2 + 1 = 15
     AVX2      16 of  8 lanes    6 x 16   12 + 2 + 1 = 15
     NEON      32 of  4 lanes    8 x 12   24 + 3 + 1 = 28
     SSE2      16 of  4 lanes    6 x  8   12 + 2 + 1 = 15
 
-float64 has half the lanes, hence half the columns. Each k loads MR + NV values for MR*NV products: the larger the
-tile, the fewer loads per product, until the registers are full.
+float64 has half the lanes, hence half the columns. Each k loads MR + NV values for MR*NV products (8 for 12): the
+larger the tile, the fewer loads per product, until the registers are full.
 
-On AVX-512 half of the registers seem unused: LLVM goes two k at a time there and loads their broadcasts ahead. With 12
-rows these do not fit beside 24 sums: sums go to the stack and back, and the loop runs at half its speed (52.8 GFLOP/s
-on a core of Zen 4; 114.9 with 6 rows, of 115.2 that its multipliers can do). With 8 rows one spills now and then.
+On AVX-512 half of them seem unused: LLVM goes two k at a time there and loads ahead, 12 sums, 2*6 broadcasts and 2*2
+vectors of B, 28 in all. With 12 rows even one k takes 24 + 12 + 2 = 38: sums go to the stack and back, and the loop runs
+at half its speed (52.8 GFLOP/s on a core of Zen 4; 114.9 with 6 rows, of 115.2 that its multipliers can do). With 8 rows
+two k would take 36, and one is put aside now and then.
 
 How A is addressed is what makes this serve convolution without im2col: A[r, k] lies at a + row[r] + column[k], where
 `row` and `column` are tables of byte offsets. A matrix has row[r] = r*ld, column[k] = k. The im2col matrix of an image,

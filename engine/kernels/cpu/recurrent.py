@@ -12,12 +12,15 @@ and back, where h̄ and c̄ come from the step after:
     for rows, for block of 6 steps, the last first:
         for t in block, the last first:
             z̄[t, rows], h̄, c̄ = step_backward(gates[t, rows], h̄ + ȳ[rows, t], c̄)
-            h̄ += z̄[t, rows] Uᵀ
+            h̄ += m̄[t, rows] Uᵀ                               # m̄ is z̄, but for a GRU's candidate
         x̄[rows, block] = z̄[block, rows] Wᵀ
-    W̄, Ū, b̄ = [x | h of the step before | 1]ᵀ z̄                  # `recurrent_weights.py`
+    W̄, Ū, b̄ = [x | h of the step before | 1]ᵀ z̄, for Ū m̄         # `recurrent_weights.py`
+
+x (N,T,D), h and c (N,H), G gates: W (D,GH), U (H,GH). A step that the mask leaves out copies the state; h is multiplied
+by recurrent dropout's factors before it meets U. 6 steps of 16 rows fill whole tiles.
 
 W and U are packed into panels once a call. z stays in the second cache, for up to some 300 units: a product writes two
-vectors of a row, then two of the next, and if those rows lay in memory it would wait for each. What goes there (gates,
+vectors of a row, then two of the next, and if those rows lay in memory it would wait for each. What memory gets (gates,
 z̄, kept) lies in the order in which the loops write it, the parts' rows one after the other, step by step within a part.
 Float32 runs here, all else in `recurrent_plain.py`.
 """
