@@ -25,9 +25,9 @@ float64 has half the lanes, hence half the columns. Each k loads MR + NV values 
 larger the tile, the fewer loads per product, until the registers are full.
 
 On AVX-512 half of them seem unused: LLVM goes two k at a time there and loads ahead, 12 sums, 2*6 broadcasts and 2*2
-vectors of B, 28 in all. With 12 rows even one k takes 24 + 12 + 2 = 38: sums go to the stack and back, and the loop runs
-at half its speed (52.8 GFLOP/s on a core of Zen 4; 114.9 with 6 rows, of 115.2 that its multipliers can do). With 8 rows
-two k would take 36, and one is put aside now and then.
+vectors of B, 28 in all. With 12 rows even one k takes 24 + 12 + 2 = 38: sums go to the stack and back, and the loop
+runs at half its speed (52.8 GFLOP/s on a core of Zen 4; 114.9 with 6 rows, of 115.2 that its multipliers can do). With
+8 rows two k would take 36, and one number is put aside now and then.
 
 How A is addressed is what makes this serve convolution without im2col: A[r, k] lies at a + row[r] + column[k], where
 `row` and `column` are tables of byte offsets. A matrix has row[r] = r*ld, column[k] = k. The im2col matrix of an image,
