@@ -33,7 +33,7 @@ L = BYTES // SIZE  # features that lie together
 DEPTH = 1600  # rows in a part
 BLOCK = 127  # rows in a block: L features of it, and a panel, lie in the first cache together; odd, so that the places
 # of one row, a block of features apart, are spread over all of that cache
-WIDTH = 256  # columns in a group
+PANELS = 16  # in a group: its sums stay in the second cache, which is twice as large where the vectors are
 
 
 @functools.cache
@@ -73,6 +73,7 @@ def spread(source, n, target):  # type: ignore[no-untyped-def]
 def _weights() -> Kernel:
     words = make(F)
     NR, pack, sweep, no_floor = words.NR, words.pack, words.sweep, F(-np.inf)
+    group = PANELS * NR  # columns
     k_table, panel_memory, zeros_memory = stack(8 * BLOCK), stack(BLOCK * NR * SIZE), stack(NR * SIZE)
 
     def recurrent_weights(block, part):  # type: ignore[no-untyped-def]
@@ -80,9 +81,9 @@ def _weights() -> Kernel:
         sums, scratch, a_rows = number_at(block, 8), number_at(block, 10), number_at(block, 12)
         c_rows, N, T = number_at(block, 14), number_at(block, 16), number_at(block, 17)
         D, H, GH = number_at(block, 18), number_at(block, 19), number_at(block, 20)
-        groups = -(-GH // WIDTH)
-        begin, j0 = part // groups * DEPTH, part % groups * WIDTH
-        end, j1, M = min(begin + DEPTH, N * T), min(j0 + WIDTH, GH), D + H + 1
+        groups = -(-GH // group)
+        begin, j0 = part // groups * DEPTH, part % groups * group
+        end, j1, M = min(begin + DEPTH, N * T), min(j0 + group, GH), D + H + 1
         sums += part // groups * M * GH * SIZE  # (D+H+1,GH)
         past = -(-D // L) * L  # of the features
         ones = past + -(-H // L) * L
@@ -123,7 +124,7 @@ def _tables(D: int, H: int, GH: int) -> tuple[Array, Array]:
 def weight_gradients(x: Array, y: Array, h0: Array, bars: Array) -> tuple[Array, Array, Array]:
     """[x | h of the step before | 1]ᵀ z̄: x (N,T,D), y (N,T,H), h0 (N,H), bars (NT,GH) -> (D,GH), (H,GH), (GH)."""
     (N, T, D), H, GH = x.shape, y.shape[2], bars.shape[1]
-    parts, groups, (a_rows, c_rows) = -(-N * T // DEPTH), -(-GH // WIDTH), _tables(D, H, GH)
+    parts, groups, (a_rows, c_rows) = -(-N * T // DEPTH), -(-GH // (PANELS * make(F).NR)), _tables(D, H, GH)
     sums, scratch = empty((parts, D + H + 1, GH), F), empty((parts * groups, D + H + 3 * L, BLOCK), F)
     launch(
         _weights(), parts * groups, x, y, np.ascontiguousarray(h0), bars, sums, scratch, a_rows, c_rows, N, T, D, H, GH
