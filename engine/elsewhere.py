@@ -34,8 +34,18 @@ def remedy(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def for_a_tensor(name: str, known: Iterable[str]) -> str:
-    """Likewise, of an attribute that a tensor has not: ops are functions here."""
-    from .op import OPS
+class NoAttribute(AttributeError):
+    """A tensor has no attribute of this name: ops are functions here.
 
-    return f"; write engine.{name}(x)" if name in OPS else remedy(name, known)
+    What was meant is looked for when the text is read, for `hasattr` asks often and reads nothing.
+    """
+
+    def __init__(self, kind: type, name: str) -> None:
+        super().__init__(kind, name)
+
+    def __str__(self) -> str:
+        from .op import OPS
+
+        kind, name = self.args
+        said = f"; write engine.{name}(x)" if name in OPS else remedy(name, dir(kind))
+        return f"'{kind.__name__}' object has no attribute '{name}'{'' if name.startswith('_') else said}"

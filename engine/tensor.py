@@ -114,8 +114,7 @@ class Tensor:
 
     def __getattr__(self, name: str) -> Any:
         """Only what is missing comes here."""
-        said = "" if name.startswith("_") else elsewhere.for_a_tensor(name, dir(type(self)))
-        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'{said}")
+        raise elsewhere.NoAttribute(type(self), name)
 
     def __len__(self) -> int:
         if not self.shape:

@@ -29,7 +29,7 @@ class Masked(Tensor):
 
 def mask_of(x: Any) -> Tensor | None:
     """The mask that x brings along, or None."""
-    return None if type(x) is Tensor else getattr(x, "mask", None)  # a tensor would look for what was meant by "mask"
+    return getattr(x, "mask", None)
 
 
 def masked(x: Tensor, mask: Tensor) -> Tensor:

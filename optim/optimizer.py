@@ -15,6 +15,7 @@ import numpy as np
 
 from engine import config, replay
 from engine.backends import Array, Backend, backend_of, get_backend, move
+from engine.dtypes import is_float
 from engine.errors import ArgumentError, GradientError, ShapeError
 from engine.tensor import Tensor
 
@@ -120,9 +121,10 @@ class Optimizer(config.Configurable, family="optimizer"):
         """
         if not self.groups:
             raise ArgumentError(f"{self.name}.step: no parameters: give them, {self.name}(model.parameters())")
-        if all(p.grad is None for p in self.params):
+        params = self.params
+        if all(p.grad is None for p in params):
             raise GradientError(f"{self.name}.step: no parameter has a gradient; call loss.backward() before")
-        for i, p in enumerate(self.params):
+        for i, p in enumerate(params):
             self._check_gradient(i, p)
         self._pack()
         clip = self._clip()
@@ -147,7 +149,7 @@ class Optimizer(config.Configurable, family="optimizer"):
             found = f"type {type(g).__name__}"
         elif g.shape != p.shape:
             found = f"shape {g.shape}"
-        elif g.dtype.kind != "f":
+        elif not is_float(g.dtype):
             found = f"dtype {g.dtype}"
         else:
             return

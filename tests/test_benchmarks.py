@@ -284,6 +284,24 @@ def test_the_page_is_what_its_results_say(name):
     assert compare.into(page, name, text) == page, f"python -m benchmarks.compare {file} --into docs/performance.md"
 
 
+def test_the_readme_has_the_speeds_of_the_results():
+    result = json.loads((machine.ROOT / "benchmarks" / "results" / "steps.json").read_text())
+    readme = (machine.ROOT / "README.md").read_text()
+    table = readme[readme.index("| step | here |") : readme.index('"Best form" is')].strip().splitlines()[2:]
+    assert len(table) == 9
+    cases = [name for name in result["cases"] if CASES[name].base == "torch"]
+    for name, line in zip(cases, table, strict=True):
+        row = result["cases"][name]
+        here, torch = (row["contenders"][who] for who in ("chainrule", "torch"))
+        value, mark = compare.ratio(here, torch)
+        _, _, ours, theirs, ratio, _ = (cell.strip() for cell in line.split("|"))
+        assert ratio == f"{value:.2f}{mark}", name
+        for said, found in ((ours, here), (theirs.split(" (")[0], torch)):
+            number, unit = said.split()
+            seconds = float(number) * {"s": 1, "ms": 1e-3, "µs": 1e-6}[unit]
+            assert math.isclose(seconds, found["median"] / row["per"], rel_tol=0.02), name
+
+
 # ------------------------------------------------------------------------------------------------ the cases
 def test_every_op_is_a_case_or_excluded():
     cases = list(kernels.every_case(sizes=[100]))
@@ -383,7 +401,6 @@ def test_what_can_not_be_measured_is_said_in_a_line_before_anything_is(arguments
     with pytest.raises(SystemExit) as ended:
         run.main(arguments.split())
     assert ended.value.code == 2 and said in capsys.readouterr().err
-
 
 
 def test_an_installed_package_says_where_benchmarks_are(monkeypatch, tmp_path):

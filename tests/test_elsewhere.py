@@ -30,6 +30,11 @@ def test_a_tensor_says_what_to_write(name):
         assert not hasattr(x, name)
 
 
+def test_whoever_only_asks_does_not_wait_for_what_was_meant(monkeypatch):
+    monkeypatch.setattr(engine.elsewhere, "remedy", lambda name, known: pytest.fail("it was looked for"))
+    assert not hasattr(engine.tensor([1.0]), "mask") and getattr(Parameter(shape=(2,)), "mask", None) is None
+
+
 def test_the_engine_says_what_to_write():
     with pytest.raises(AttributeError, match="'engine' has no attribute 'cat'; what others call cat is concat here"):
         engine.cat  # noqa: B018

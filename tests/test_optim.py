@@ -171,6 +171,14 @@ def test_a_gradient_that_is_another_parameter_is_read_as_it_was(monkeypatch: pyt
     np.testing.assert_array_equal(q.numpy(), before_q - 0.5 * before_p[::-1])
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_parameters_of_every_floating_dtype_learn(dtype: str) -> None:
+    p = tensor([1.0, 2.0], dtype=dtype, requires_grad=True)
+    (p * p).sum().backward()
+    SGD([p], lr=0.25).step()
+    assert str(p.dtype) == dtype and p.astype("float32").tolist() == [0.5, 1.0]
+
+
 def test_a_step_that_fails_leaves_no_trace() -> None:
     p, q = leaf([1.0, 2.0]), leaf([1.0], np.float32)  # an arena each
     optimizer = Adam([p, q])

@@ -57,18 +57,21 @@ LN2_HEAD, LN2_REST = 0.693359375, -2.12194440e-4  # the head has 10 bits: whole 
 EXP = (0.0013946554, 0.008366644, 0.04166628, 0.16666542, 0.5)
 
 
+def _expm1_short(f: Sym) -> Sym:
+    """e^f - 1 = f + f^2 P(f) for |f| ≤ ln(2) / 2."""
+    return fma(polynomial(f, EXP), f * f, f)
+
+
 def _exp_parts(x: Sym) -> tuple[Sym, Sym]:
-    """(q, k): e^x = (1 + q) 2^k, with f = x - k ln 2, |f| ≤ ln(2) / 2, q = e^f - 1 = f + f^2 P(f)."""
+    """(q, k): e^x = (1 + q) 2^k, q = e^f - 1 with f = x - k ln 2."""
     k = nearest(x * LOG2_E)
-    f = fma(k, -LN2_REST, fma(k, -LN2_HEAD, x))
-    return fma(polynomial(f, EXP), f * f, f), k
+    return _expm1_short(fma(k, -LN2_REST, fma(k, -LN2_HEAD, x))), k
 
 
 def _exp_parts_of_product(x: Sym, y: Sym) -> tuple[Sym, Sym]:
     """(q, k) of e^(x y). The product is never rounded: at x y = -100 that would cost 100 ulp."""
     k = nearest(x * y * LOG2_E)
-    f = fma(k, -LN2_REST, fused(x, y, k * -LN2_HEAD))
-    return fma(polynomial(f, EXP), f * f, f), k
+    return _expm1_short(fma(k, -LN2_REST, fused(x, y, k * -LN2_HEAD))), k
 
 
 def exp(x: Sym) -> Sym:
@@ -102,8 +105,7 @@ def exp2(x: Sym) -> Sym:
     """1.1 ulp, exact at whole numbers."""
     x = at_least(at_most(x, 129.0), -151.0)
     k = nearest(x)
-    f = (x - k) * math.log(2)
-    return scale(1 + fma(polynomial(f, EXP), f * f, f), k)
+    return scale(1 + _expm1_short((x - k) * math.log(2)), k)
 
 
 def expm1(x: Sym) -> Sym:
@@ -260,7 +262,7 @@ def pow(a: Sym, b: Sym) -> Sym:
     t = at_least(at_most(t, 130.0), -152.0)
     n = narrow(nearest(t))
     f = narrow(t - nearest(t)) * math.log(2)
-    y = scale(1 + fma(polynomial(f, EXP), f * f, f), n)
+    y = scale(1 + _expm1_short(f), n)
     whole, even = equal(floor(b), b), equal(floor(0.5 * b), 0.5 * b)
     of_negative = where(whole, where(even, y, -y), where(absolute(k) < inf, nan, y))
     y = where(equal(a, a), where(signbit(a), of_negative, y), a)
