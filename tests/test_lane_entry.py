@@ -262,20 +262,26 @@ def test_inputs_are_read_only_and_results_new(two):
 def test_nothing_leaks(two):
     x = values(100)
     dtype, wrong, one = x.dtype, values(3).astype("float64"), values(1)
-    for _ in range(100):
-        two.short(x, x), two.short(x, wrong), two.short(x, 2.0), two.short(x, one)
-    gc.collect()
-    tracemalloc.start()
-    try:
+
+    def grown() -> tuple[int, int]:
+        """By how many bytes, and by how many references, 2,000 calls of each kind grow."""
         counts = sys.getrefcount(dtype), sys.getrefcount(x), sys.getrefcount(NotImplemented)
         before = tracemalloc.get_traced_memory()[0]
         for _ in range(2000):
             two.short(x, x), two.short(x, wrong), two.short(x, 2.0), two.short(x, one), two.short(x, 10**400)
-        assert tracemalloc.get_traced_memory()[0] - before < 2000
+        memory = tracemalloc.get_traced_memory()[0] - before
         after = sys.getrefcount(dtype), sys.getrefcount(x), sys.getrefcount(NotImplemented)
-        assert max(abs(a - b) for a, b in zip(counts, after, strict=True)) < 5
+        return memory, max(abs(a - b) for a, b in zip(counts, after, strict=True))
+
+    gc.collect()
+    tracemalloc.start()
+    try:
+        runs = [grown() for _ in range(5)]
     finally:
         tracemalloc.stop()
+    # A leak grows in each run; what another thread of the process holds meanwhile, in one or two.
+    assert min(memory for memory, _ in runs) < 2000, runs
+    assert min(references for _, references in runs) < 5, runs
 
 
 def test_arithmetic_leaves_no_marks(two):
