@@ -94,28 +94,51 @@ def _in_full(x: Array, u: Array, h0: Any, c0: Any, mask: Any, dropout: Dropout) 
     return h0, c0, here, keep
 
 
-def _forward(
-    name: str, x: Array, w: Array, u: Array, b: Any, b_u: Any, h0: Any, c0: Any, mask: Any,
-    sequence: bool, cell: bool, dropout: Dropout,
-) -> tuple[Array, Any]:  # fmt: skip
-    """y and, for the derivative, the states, the gates and what the cell keeps."""
-    backend, (H, GH) = backend_of(x), u.shape
-    b, b_u = (backend.xp.zeros(GH, x.dtype) if a is None else a for a in (b, b_u))
+def _biases(b: Any) -> tuple[Any, Any]:
+    """Of the input and of the state: (2,GH) are both, (GH) is the input's."""
+    return (b, None) if b is None or b.ndim == 1 else (b[0], b[1])
+
+
+def _course(
+    name: str, x: Array, w: Array, u: Array, b: Any, h0: Any, c0: Any, mask: Any, dropout: Dropout
+) -> tuple[Array, Array, Array, Array]:
+    """The states (N,T,H) or wider, the gates, what the cell keeps, and its last state (N,H)."""
+    backend, GH = backend_of(x), u.shape[1]
+    biases = [backend.xp.zeros(GH, x.dtype) if a is None else a for a in _biases(b)]
     full = _in_full(x, u, h0, c0, mask, dropout)
-    states, z, kept, c = backend.kernel("recurrent", "forward")(name, x, w, u, b, b_u, *full)
+    found: tuple[Array, Array, Array, Array] = backend.kernel("recurrent", "forward")(name, x, w, u, *biases, *full)
+    return found
+
+
+def _forward(
+    name: str, x: Array, w: Array, u: Array, b: Any, h0: Any, c0: Any, mask: Any, sequence: bool, cell: bool,
+    dropout: Dropout,
+) -> tuple[Array, list[Any]]:  # fmt: skip
+    """y, and for the derivative what its course left, for the first who takes it."""
+    course, H = _course(name, x, w, u, b, h0, c0, mask, dropout), u.shape[0]
+    states, c = course[0], course[3]
     y = states[..., :H] if sequence else states[:, -1:, :H]
     y = concatenate([y, c[:, None]], 1) if cell else y
-    return backend.xp.ascontiguousarray(y), (states, z, kept)
+    return backend_of(x).xp.ascontiguousarray(y), [course]
 
 
 def _backward(
-    name: str, g: Any, aux: Any, x: Any, w: Any, u: Any, h0: Any, c0: Any, mask: Any, cell: bool, dropout: Dropout
-) -> Any:
-    """Cotangents of x, w, u, b, b_u, h0 and c0."""
-    x, w, u, h0, c0, mask = (None if a is None else a.data for a in (x, w, u, h0, c0, mask))
+    name: str, g: Any, courses: list[Any], x: Any, w: Any, u: Any, b: Any, h0: Any, c0: Any, mask: Any, cell: bool,
+    dropout: Dropout,
+) -> Any:  # fmt: skip
+    """Cotangents of x, w, u, b, b_u, h0 and c0.
+
+    The kernel turns the gates into their cotangents where they lie. Who walks through a graph once more
+    (`retain_graph`) goes the way forward again.
+    """
+    x, w, u, b, h0, c0, mask = (None if a is None else a.data for a in (x, w, u, b, h0, c0, mask))
+    try:
+        course = courses.pop()
+    except IndexError:
+        course = _course(name, x, w, u, b, h0, c0, mask, dropout)
     h_bar, c_bar = (g.data[:, :-1], g.data[:, -1]) if cell else (g.data, None)
     full = _in_full(x, u, h0, c0, mask, dropout)
-    return backend_of(x).kernel("recurrent", "backward")(name, h_bar, c_bar, x, w, u, *full, *aux)
+    return backend_of(x).kernel("recurrent", "backward")(name, h_bar, c_bar, x, w, u, *full, *course[:3])
 
 
 def _where_wanted(needs: Any, *bars: Any) -> list[Any]:
@@ -148,13 +171,14 @@ def simple_rnn(
     """
     _check("simple_rnn", 1, x, u, recurrent_dropout)
     dropout = recurrent_dropout, seed, stream
-    return _forward("simple_rnn", x, w, u, b, None, h0, None, mask, sequence, False, dropout)
+    return _forward("simple_rnn", x, w, u, b, h0, None, mask, sequence, False, dropout)
 
 
 @simple_rnn.vjp(saves=("y",))
 def _(g, y, aux, x, w, u, b, h0, mask, *, needs, sequence, recurrent_dropout, seed, stream):  # type: ignore[no-untyped-def]
     dropout = recurrent_dropout, seed, stream
-    x_bar, w_bar, u_bar, b_bar, _, h_bar, _ = _backward("simple_rnn", g, aux, x, w, u, h0, None, mask, False, dropout)
+    bars = _backward("simple_rnn", g, aux, x, w, u, b, h0, None, mask, False, dropout)
+    x_bar, w_bar, u_bar, b_bar, _, h_bar, _ = bars
     return _where_wanted(needs, x_bar, w_bar, u_bar, b_bar, h_bar, None)
 
 
@@ -185,15 +209,14 @@ def gru(
     h0: the state before the first step, zeros unless given. mask, recurrent_dropout: see the module.
     Raises ShapeError where sides don't fit or there is no step.
     """
-    b_x, b_h = (None, None) if b is None else (b[0], b[1])
     _check("gru", 3, x, u, recurrent_dropout)
-    return _forward("gru", x, w, u, b_x, b_h, h0, None, mask, sequence, False, (recurrent_dropout, seed, stream))
+    return _forward("gru", x, w, u, b, h0, None, mask, sequence, False, (recurrent_dropout, seed, stream))
 
 
 @gru.vjp(saves=("y",))
 def _(g, y, aux, x, w, u, b, h0, mask, *, needs, sequence, recurrent_dropout, seed, stream):  # type: ignore[no-untyped-def]
     dropout = recurrent_dropout, seed, stream
-    x_bar, w_bar, u_bar, b_x, b_h, h_bar, _ = _backward("gru", g, aux, x, w, u, h0, None, mask, False, dropout)
+    x_bar, w_bar, u_bar, b_x, b_h, h_bar, _ = _backward("gru", g, aux, x, w, u, b, h0, None, mask, False, dropout)
     b_bar = concatenate([b_x[None], b_h[None]], 0) if needs[3] else None
     return _where_wanted(needs, x_bar, w_bar, u_bar, b_bar, h_bar, None)
 
@@ -225,11 +248,11 @@ def lstm(
     recurrent_dropout: see the module. Raises ShapeError where sides don't fit or there is no step.
     """
     _check("lstm", 4, x, u, recurrent_dropout)
-    return _forward("lstm", x, w, u, b, None, h0, c0, mask, sequence, cell, (recurrent_dropout, seed, stream))
+    return _forward("lstm", x, w, u, b, h0, c0, mask, sequence, cell, (recurrent_dropout, seed, stream))
 
 
 @lstm.vjp(saves=("y",))
 def _(g, y, aux, x, w, u, b, h0, c0, mask, *, needs, sequence, cell, recurrent_dropout, seed, stream):  # type: ignore[no-untyped-def]
     dropout = recurrent_dropout, seed, stream
-    x_bar, w_bar, u_bar, b_bar, _, h_bar, c_bar = _backward("lstm", g, aux, x, w, u, h0, c0, mask, cell, dropout)
+    x_bar, w_bar, u_bar, b_bar, _, h_bar, c_bar = _backward("lstm", g, aux, x, w, u, b, h0, c0, mask, cell, dropout)
     return _where_wanted(needs, x_bar, w_bar, u_bar, b_bar, h_bar, c_bar, None)

@@ -38,8 +38,8 @@ from .buffers import empty
 from .jit import ENABLED, Kernel, device, kernel, number_at, stack, view
 from .matmul import KC
 from .microkernel import make, tile_shape
-from .recurrent_cells import CELLS, SIZE, Cell
-from .recurrent_weights import ROWS, panels, weight_gradients
+from .recurrent_cells import CELLS, PANEL, SIZE, Cell, place
+from .recurrent_weights import ROWS, in_panels, panels, panels_of, weight_gradients
 from .threads import launch
 from .vector import BYTES, fill, load, store
 
@@ -69,7 +69,7 @@ def words(rows: int | None = None) -> Any:
                 first = start + p * SIZE if k == 0 else c + p * SIZE
                 panel = packed + (p * depth + k * NR) * SIZE
                 sweep(
-                    a + k * SIZE, rows, columns, min(KC, depth - k), panel, NR * SIZE,
+                    a, rows, columns + 8 * k, min(KC, depth - k), panel, NR * SIZE,
                     first, keep if k == 0 else -1, NO_FLOOR, c + p * SIZE, c_rows, m, min(NR, n - p),
                 )  # fmt: skip
 
@@ -85,6 +85,14 @@ def count_up(table, n, step):  # type: ignore[no-untyped-def]
 
 
 @device
+def count_panels(table, n, leap):  # type: ignore[no-untyped-def]
+    """A table of byte offsets: of n numbers in a row of panels."""
+    offsets = view(table, n, np.int64)
+    for k in range(n):
+        offsets[k] = place(0, leap, k * SIZE)
+
+
+@device
 def grid(table, steps, step, rows, row):  # type: ignore[no-untyped-def]
     """A table of byte offsets: for each step, for each row."""
     offsets = view(table, rows * steps, np.int64)
@@ -94,9 +102,10 @@ def grid(table, steps, step, rows, row):  # type: ignore[no-untyped-def]
 
 
 @device
-def clear(target, n):  # type: ignore[no-untyped-def]
+def clear(row, leap, n):  # type: ignore[no-untyped-def]
+    """n numbers of a row in panels become 0."""
     for j in range(0, n * SIZE, BYTES):
-        store(target + j, fill(F(0), load(target + j, F)))
+        store(place(row, leap, j), fill(F(0), load(row, F)))
 
 
 @device
@@ -128,13 +137,14 @@ def add_scaled(source, factors, target, n):  # type: ignore[no-untyped-def]
 
 # --- kernels ---------------------------------------------------------------------------------------------------------
 
-x_table, z_table, k_table = stack(8 * ROWS * STEPS), stack(8 * ROWS * STEPS), stack(8 * KC)
+x_table, z_table = stack(8 * ROWS * STEPS), stack(8 * ROWS * STEPS)
 m_table, h_table = stack(8 * ROWS), stack(8 * ROWS)
 
 
 @functools.cache
 def _forward(cell: Cell) -> Kernel:
-    G, step, product, product_of_step = cell.gates, cell.forward, words(), words(ROWS)
+    G, step, has_cell = cell.gates, cell.forward, cell.has_cell
+    product, product_of_step = words(), words(ROWS)
 
     def recurrent_forward(block, part):  # type: ignore[no-untyped-def]
         x, w, u, b, b_u = (
@@ -142,20 +152,21 @@ def _forward(cell: Cell) -> Kernel:
         )  # fmt: skip
         h, c, mask, factors = number_at(block, 10), number_at(block, 12), number_at(block, 14), number_at(block, 16)
         y, gates, kept, scratch = number_at(block, 18), number_at(block, 20), number_at(block, 22), number_at(block, 24)
-        N, T, D, H = number_at(block, 26), number_at(block, 27), number_at(block, 28), number_at(block, 29)
+        columns = number_at(block, 26)
+        N, T, D, H = number_at(block, 28), number_at(block, 29), number_at(block, 30), number_at(block, 31)
         n, GH, row = part * ROWS, G * H, H * SIZE
         rows = min(ROWS, N - n)
         x, y, mask = x + n * T * D * SIZE, y + n * T * row, mask + n * T  # (rows,T,..)
-        gates, kept = gates + n * T * G * row, kept + n * T * row  # (T,rows,..)
+        gates, leap = panels_of(gates, n, rows, T, GH)
+        kept += n * T * row  # (T,rows,H)
         h, c, factors = h + n * row, c + n * row, factors + n * row  # (rows,H)
         most = min(STEPS, T)
         z = scratch + n * ((most + 1) * G + 1) * row  # (most,rows,GH)
         m, past = z + most * rows * G * row, z + (most + 1) * rows * G * row  # (rows,GH), (rows,H)
-        x_rows, z_rows, m_rows, h_rows, columns = x_table(), z_table(), m_table(), h_table(), k_table()
+        x_rows, z_rows, m_rows, h_rows = x_table(), z_table(), m_table(), h_table()
         count_up(z_rows, rows * STEPS, GH * SIZE)
         count_up(m_rows, rows, GH * SIZE)
         count_up(h_rows, rows, row)
-        count_up(columns, KC, SIZE)
         here = view(mask, 0, np.uint8)
         scale(h, factors, past, rows * H)
         for t0 in range(0, T, STEPS):
@@ -168,8 +179,8 @@ def _forward(cell: Cell) -> Kernel:
                     own, at = r * row, t * rows + r
                     if here[r * T + t] != 0:
                         z_row = z + ((t - t0) * rows + r) * G * row
-                        step(z_row, m + G * own, h + own, c + own, gates + at * G * row, kept + at * row, H)
-                    else:  # the state stays
+                        step(z_row, m + G * own, h + own, c + own, gates + at * PANEL, leap, kept + at * row, H)
+                    elif has_cell:  # the state stays
                         copy(c + own, kept + at * row, H)
                     copy(h + own, y + (r * T + t) * row, H)
                 scale(h, factors, past, rows * H)
@@ -186,21 +197,23 @@ def _backward(cell: Cell) -> Kernel:
         g, w, u, zeros = number_at(block, 0), number_at(block, 2), number_at(block, 4), number_at(block, 6)
         h_bar, c_bar, mask = number_at(block, 8), number_at(block, 10), number_at(block, 12)
         factors, y, z, kept = number_at(block, 14), number_at(block, 16), number_at(block, 18), number_at(block, 20)
-        start, x_bar, z_bar = number_at(block, 22), number_at(block, 24), number_at(block, 26)
-        m_bar, scratch = number_at(block, 28), number_at(block, 30)
+        start, x_bar, m_bar = number_at(block, 22), number_at(block, 24), number_at(block, 26)
+        columns, scratch = number_at(block, 28), number_at(block, 30)
         N, T, D, H, first = (
             number_at(block, 32), number_at(block, 33), number_at(block, 34), number_at(block, 35), number_at(block, 36)
         )  # fmt: skip
         n, GH, K, row = part * ROWS, G * H, T - first, H * SIZE
         rows = min(ROWS, N - n)
         g, x_bar, y, mask = g + n * K * row, x_bar + n * T * D * SIZE, y + n * T * row, mask + n * T  # (rows,T,..)
-        z, z_bar, m_bar = z + n * T * G * row, z_bar + n * T * G * row, m_bar + n * T * G * row  # (T,rows,GH)
+        z, leap = panels_of(z, n, rows, T, GH)
+        m_bar, _ = panels_of(m_bar, n, rows, T, GH)
+        columns += part * GH * 8
         kept, start, past = kept + n * T * row, start + n * row, scratch + n * row  # (T,rows,H), (rows,H)
         h_bar, c_bar, factors = h_bar + n * row, c_bar + n * row, factors + n * row  # (rows,H)
-        x_rows, z_rows, h_rows, columns = x_table(), z_table(), h_table(), k_table()
-        count_up(z_rows, rows * STEPS, G * row)
+        x_rows, z_rows, h_rows = x_table(), z_table(), h_table()
+        count_up(z_rows, rows * STEPS, PANEL)
         count_up(h_rows, rows, row)
-        count_up(columns, KC, SIZE)
+        count_panels(columns, GH, leap)
         here = view(mask, 0, np.uint8)
         for t0 in range((T - 1) // STEPS * STEPS, -1, -STEPS):
             steps = min(STEPS, T - t0)
@@ -212,16 +225,16 @@ def _backward(cell: Cell) -> Kernel:
                     if here[r * T + t] != 0:
                         before = kept + (at - rows) * row if has_cell else y + (r * T + t - 1) * row
                         step(
-                            z + at * G * row, kept + at * row, before if t > 0 else start + own,
-                            h_bar + own, c_bar + own, z_bar + at * G * row, m_bar + at * G * row, H,
+                            z + at * PANEL, m_bar + at * PANEL, leap, kept + at * row, before if t > 0 else start + own,
+                            h_bar + own, c_bar + own, H,
                         )  # fmt: skip
                     else:
-                        clear(z_bar + at * G * row, GH)
-                        clear(m_bar + at * G * row, GH)
-                product_of_step(m_bar + t * rows * G * row, z_rows, columns, GH, u, zeros, 0, past, h_rows, rows, H)
+                        clear(z + at * PANEL, leap, GH)
+                        clear(m_bar + at * PANEL, leap, GH)
+                product_of_step(m_bar + t * rows * PANEL, z_rows, columns, GH, u, zeros, 0, past, h_rows, rows, H)
                 add_scaled(past, factors, h_bar, rows * H)
             grid(x_rows, steps, D * SIZE, rows, T * D * SIZE)
-            bars = z_bar + t0 * rows * G * row
+            bars = z + t0 * rows * PANEL
             product(bars, z_rows, columns, GH, w, zeros, 0, x_bar + t0 * D * SIZE, x_rows, rows * steps, D)
 
     return kernel(recurrent_backward, f"{cell.name}_backward")
@@ -245,12 +258,12 @@ def forward(
     units = u.shape[0]
     w, u, b, b_u, h0, c0, factors = _padded(cell, w, u, b, b_u, h0, c0, factors)
     (N, T, D), (H, GH), h, c = x.shape, u.shape, np.array(h0, order="C"), np.array(c0, order="C")
-    y, gates = empty((N, T, H), F), empty((N * T, GH), F)
+    y, gates = empty((N, T, H), F), in_panels(N, T, GH)
     kept = gates if cell.gates == 1 else empty((N * T, H), F)  # nobody reads what a simple cell keeps
     launch(
         _forward(cell), -(-N // ROWS), np.ascontiguousarray(x), panels(w), panels(u), np.ascontiguousarray(b),
         np.ascontiguousarray(b_u), h, c, mask, factors, y, gates, kept, empty((N * ((min(STEPS, T) + 1) * GH + H),), F),
-        N, T, D, H,
+        np.arange(max(D, H)) * SIZE, N, T, D, H,
     )  # fmt: skip
     return y, gates, kept, c[:, :units]
 
@@ -272,20 +285,19 @@ def backward(
     wide, GH = u.shape
     g, c_bar = np.ascontiguousarray(_wider(g, wide)), np.array(_wider(c_bar, wide), order="C")
     h_bar = np.zeros((N, wide), F)
-    x_bar, z_bar = empty((N, T, D), F), empty((N * T, GH), F)
-    m_bar = empty((N * T, GH), F) if cell.own_recurrent else z_bar
+    x_bar, m_bar, parts = empty((N, T, D), F), in_panels(N, T, GH) if cell.own_recurrent else z, -(-N // ROWS)
     launch(
-        _backward(cell), -(-N // ROWS), g, panels(w.T), panels(u.T), np.zeros(max(D, wide), F), h_bar, c_bar, mask,
-        factors, y, z, kept, np.ascontiguousarray(c0 if cell.has_cell else h0), x_bar, z_bar, m_bar,
-        empty((N, wide), F), N, T, D, wide, T - g.shape[1],
+        _backward(cell), parts, g, panels(w.T), panels(u.T), np.zeros(max(D, wide), F), h_bar, c_bar, mask,
+        factors, y, z, kept, np.ascontiguousarray(c0 if cell.has_cell else h0), x_bar, m_bar,
+        empty((parts, GH), np.int64), empty((N, wide), F), N, T, D, wide, T - g.shape[1],
     )  # fmt: skip
     if not (factors == 1).all():
         y, h0 = y * factors[:, None], h0 * factors
     if cell.own_recurrent:
-        w_bar, _, b_bar = weight_gradients(x, y[..., :0], h0, z_bar)
-        _, u_bar, b_u_bar = weight_gradients(x[..., :0], y, h0, m_bar)
+        w_bar, _, b_bar = weight_gradients(x, y[..., :0], h0, z, GH)
+        _, u_bar, b_u_bar = weight_gradients(x[..., :0], y, h0, m_bar, GH)
     else:
-        w_bar, u_bar, b_bar = weight_gradients(x, y, h0, z_bar)
+        w_bar, u_bar, b_bar = weight_gradients(x, y, h0, z, GH)
         b_u_bar = b_bar
     if wide != H:
         w_bar, u_bar, b_bar, b_u_bar = (

@@ -13,6 +13,7 @@ candidate a only) and what of h̄ and c̄ goes past the products to the step bef
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,11 +21,13 @@ from typing import Any
 import numpy as np
 
 from .jit import device
+from .microkernel import tile_shape
 from .vector import BYTES, fill, load, logistic, store, tanh_short
 
 Array = np.ndarray[Any, Any]
 F = np.float32
 SIZE = 4
+PANEL = math.lcm(BYTES, tile_shape(SIZE).columns * SIZE)  # bytes of a row in a panel: whole vectors, whole tiles
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,10 @@ class Cell:
 
     plain            (z, m, h, c) -> gates, kept, h', c'                                  all (N,H) or (N,GH)
     plain_backward   (gates, kept, before, h̄, c̄) -> z̄, m̄, h̄ past the products, c̄        `before`: c of an LSTM, else h
-    forward          the same for one row, by addresses: (z, m, h, c, gates, kept, H), where h and c are replaced
-    backward         (gates, kept, before, h̄, c̄, z̄, m̄, H); h̄ and c̄ are replaced
+    forward          the same for one row, by addresses: (z, m, h, c, gates, leap, kept, H), where h and c are replaced
+    backward         (gates, m̄, leap, kept, before, h̄, c̄, H); the gates become z̄, h̄ and c̄ are replaced
+
+    Of gates and m̄ a row lies in panels (`place`), `leap` bytes from one to the next.
     """
 
     name: str
@@ -103,88 +108,100 @@ def plain_lstm_backward(gates: Array, kept: Array, before: Array, h_bar: Array, 
 
 
 @device
-def simple_rnn_forward(z, m, h, c, gates, kept, H):  # type: ignore[no-untyped-def]
+def place(row, leap, j):  # type: ignore[no-untyped-def]
+    """Where byte j of a row lies, which is cut into panels `leap` bytes apart."""
+    return row + j // PANEL * leap + j % PANEL
+
+
+@device
+def read(row, leap, j):  # type: ignore[no-untyped-def]
+    return load(place(row, leap, j), F)
+
+
+@device
+def write(row, leap, j, numbers):  # type: ignore[no-untyped-def]
+    store(place(row, leap, j), numbers)
+
+
+@device
+def simple_rnn_forward(z, m, h, c, gates, leap, kept, H):  # type: ignore[no-untyped-def]
     for j in range(0, H * SIZE, BYTES):
         new = tanh_short(load(z + j, F) + load(m + j, F))
-        store(gates + j, new)
+        write(gates, leap, j, new)
         store(h + j, new)
 
 
 @device
-def simple_rnn_backward(gates, kept, before, h_bar, c_bar, z_bar, m_bar, H):  # type: ignore[no-untyped-def]
+def simple_rnn_backward(gates, m_bar, leap, kept, before, h_bar, c_bar, H):  # type: ignore[no-untyped-def]
     for j in range(0, H * SIZE, BYTES):
-        y = load(gates + j, F)
-        store(z_bar + j, load(h_bar + j, F) * (fill(F(1), y) - y * y))
+        y = read(gates, leap, j)
+        write(gates, leap, j, load(h_bar + j, F) * (fill(F(1), y) - y * y))
         store(h_bar + j, fill(F(0), y))
 
 
 @device
-def gru_forward(z, m, h, c, gates, kept, H):  # type: ignore[no-untyped-def]
+def gru_forward(z, m, h, c, gates, leap, kept, H):  # type: ignore[no-untyped-def]
     u_, r_, a_ = 0, H * SIZE, 2 * H * SIZE
     for j in range(0, H * SIZE, BYTES):
         u = logistic(load(z + u_ + j, F) + load(m + u_ + j, F))
         r = logistic(load(z + r_ + j, F) + load(m + r_ + j, F))
         m_a = load(m + a_ + j, F)
         a = tanh_short(load(z + a_ + j, F) + r * m_a)
-        store(gates + u_ + j, u)
-        store(gates + r_ + j, r)
-        store(gates + a_ + j, a)
+        write(gates, leap, u_ + j, u)
+        write(gates, leap, r_ + j, r)
+        write(gates, leap, a_ + j, a)
         store(kept + j, m_a)
         store(h + j, u * load(h + j, F) + (fill(F(1), u) - u) * a)
 
 
 @device
-def gru_backward(gates, kept, before, h_bar, c_bar, z_bar, m_bar, H):  # type: ignore[no-untyped-def]
+def gru_backward(gates, m_bar, leap, kept, before, h_bar, c_bar, H):  # type: ignore[no-untyped-def]
     u_, r_, a_ = 0, H * SIZE, 2 * H * SIZE
     for j in range(0, H * SIZE, BYTES):
-        u, r, a = load(gates + u_ + j, F), load(gates + r_ + j, F), load(gates + a_ + j, F)
+        u, r, a = read(gates, leap, u_ + j), read(gates, leap, r_ + j), read(gates, leap, a_ + j)
         g, one = load(h_bar + j, F), fill(F(1), u)
         u_bar = g * (load(before + j, F) - a) * u * (one - u)
         a_bar = g * (one - u) * (one - a * a)
         r_bar = a_bar * load(kept + j, F) * r * (one - r)
-        store(z_bar + u_ + j, u_bar)
-        store(z_bar + r_ + j, r_bar)
-        store(z_bar + a_ + j, a_bar)
-        store(m_bar + u_ + j, u_bar)
-        store(m_bar + r_ + j, r_bar)
-        store(m_bar + a_ + j, a_bar * r)
+        write(gates, leap, u_ + j, u_bar)
+        write(gates, leap, r_ + j, r_bar)
+        write(gates, leap, a_ + j, a_bar)
+        write(m_bar, leap, u_ + j, u_bar)
+        write(m_bar, leap, r_ + j, r_bar)
+        write(m_bar, leap, a_ + j, a_bar * r)
         store(h_bar + j, g * u)
 
 
 @device
-def lstm_forward(z, m, h, c, gates, kept, H):  # type: ignore[no-untyped-def]
+def lstm_forward(z, m, h, c, gates, leap, kept, H):  # type: ignore[no-untyped-def]
     i_, f_, g_, o_ = 0, H * SIZE, 2 * H * SIZE, 3 * H * SIZE
     for j in range(0, H * SIZE, BYTES):
         i = logistic(load(z + i_ + j, F) + load(m + i_ + j, F))
         g = tanh_short(load(z + g_ + j, F) + load(m + g_ + j, F))
-        store(gates + i_ + j, i)
-        store(gates + g_ + j, g)
+        write(gates, leap, i_ + j, i)
+        write(gates, leap, g_ + j, g)
         f = logistic(load(z + f_ + j, F) + load(m + f_ + j, F))
-        store(gates + f_ + j, f)
+        write(gates, leap, f_ + j, f)
         new = f * load(c + j, F) + i * g
         store(c + j, new)
         store(kept + j, new)
         o = logistic(load(z + o_ + j, F) + load(m + o_ + j, F))
-        store(gates + o_ + j, o)
+        write(gates, leap, o_ + j, o)
         store(h + j, o * tanh_short(new))
 
 
 @device
-def lstm_backward(gates, kept, before, h_bar, c_bar, z_bar, m_bar, H):  # type: ignore[no-untyped-def]
+def lstm_backward(gates, m_bar, leap, kept, before, h_bar, c_bar, H):  # type: ignore[no-untyped-def]
     i_, f_, g_, o_ = 0, H * SIZE, 2 * H * SIZE, 3 * H * SIZE
     for j in range(0, H * SIZE, BYTES):
-        i, f, g, o = (
-            load(gates + i_ + j, F),
-            load(gates + f_ + j, F),
-            load(gates + g_ + j, F),
-            load(gates + o_ + j, F),
-        )
+        i, f = read(gates, leap, i_ + j), read(gates, leap, f_ + j)
+        g, o = read(gates, leap, g_ + j), read(gates, leap, o_ + j)
         t, y, one = tanh_short(load(kept + j, F)), load(h_bar + j, F), fill(F(1), i)
         s = load(c_bar + j, F) + y * o * (one - t * t)
-        store(z_bar + i_ + j, s * g * i * (one - i))
-        store(z_bar + f_ + j, s * load(before + j, F) * f * (one - f))
-        store(z_bar + g_ + j, s * i * (one - g * g))
-        store(z_bar + o_ + j, y * t * o * (one - o))
+        write(gates, leap, i_ + j, s * g * i * (one - i))
+        write(gates, leap, f_ + j, s * load(before + j, F) * f * (one - f))
+        write(gates, leap, g_ + j, s * i * (one - g * g))
+        write(gates, leap, o_ + j, y * t * o * (one - o))
         store(c_bar + j, s * f)
         store(h_bar + j, fill(F(0), y))
 

@@ -1,13 +1,14 @@
 """The gradient of a recurrent layer's weights: one product over all rows and steps, cut along this long sum.
 
-    for part of the N T rows, for group of columns of z̄:         # in parallel
-        for k0 in blocks of the part:
+    for part of the N T rows, for group of panels of z̄:          # in parallel
+        for block of the part:
             A = [x | h of the step before | 1]                   # (K,D+H+1), its columns 16 by 16, contiguous
-            for panel in z̄[block, group]:                        # (K,NR)
+            for panel in z̄[block, group]:                        # (K,NR), where the time loops left it
                 sums[part] += Aᵀ @ panel                         # (D+H+1,NR) through the micro-kernel
     W̄, Ū, b̄ = sums[0] + sums[1] + ..                             # in this order, whatever the threads
 
-z̄ lies as the time loops made it: the batch in parts of ROWS rows, a part step by step.
+z̄ lies as the time loops made it: the batch in parts of ROWS rows; of a part one panel of NR columns after the other;
+of a panel step by step, row by row.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 from .buffers import empty
 from .jit import Kernel, device, kernel, number_at, stack, view
 from .microkernel import make
-from .recurrent_cells import SIZE
+from .recurrent_cells import PANEL, SIZE, place
 from .reduce import total
 from .threads import launch
 from .vector import BYTES, fill, load, store
@@ -59,6 +60,20 @@ def panels(b: Array) -> Array:
     return packed
 
 
+def in_panels(N: int, T: int, GH: int) -> Array:
+    """Memory for GH numbers of each row and step, as the time loops write them."""
+    return empty((-(-GH * SIZE // PANEL) * (N * T + -(-N // ROWS)), PANEL // SIZE), F)
+
+
+@device
+def panels_of(z, first, rows, T, GH):  # type: ignore[no-untyped-def]
+    """Of the part of the batch with the rows first, first + 1 ..: where it begins, and the bytes between its panels.
+
+    One row is left free behind each panel: without it the same row of all panels would fall to one place in the cache.
+    """
+    return z + -(-GH * SIZE // PANEL) * (first * T + first // ROWS) * PANEL, (rows * T + 1) * PANEL
+
+
 @device
 def spread(source, n, target):  # type: ignore[no-untyped-def]
     """n features of one row, L to each block."""
@@ -72,9 +87,9 @@ def spread(source, n, target):  # type: ignore[no-untyped-def]
 @functools.cache
 def _weights() -> Kernel:
     words = make(F)
-    NR, pack, sweep, no_floor = words.NR, words.pack, words.sweep, F(-np.inf)
+    NR, sweep, no_floor = words.NR, words.sweep, F(-np.inf)
     group = PANELS * NR  # columns
-    k_table, panel_memory, zeros_memory = stack(8 * BLOCK), stack(BLOCK * NR * SIZE), stack(NR * SIZE)
+    k_table, zeros_memory = stack(8 * BLOCK), stack(NR * SIZE)
 
     def recurrent_weights(block, part):  # type: ignore[no-untyped-def]
         x, y, h0, bars = number_at(block, 0), number_at(block, 2), number_at(block, 4), number_at(block, 6)
@@ -88,27 +103,30 @@ def _weights() -> Kernel:
         past = -(-D // L) * L  # of the features
         ones = past + -(-H // L) * L
         scratch += part * (ones + L) * BLOCK * SIZE
-        columns, panel, zeros = k_table(), panel_memory(), zeros_memory()
+        columns, zeros = k_table(), zeros_memory()
         column, zero = view(columns, BLOCK, np.int64), view(zeros, NR, F)
         for j in range(NR):
             zero[j] = 0
         for k in range(BLOCK):
             column[k] = k * BYTES
             store(scratch + ones * BLOCK * SIZE + k * BYTES, fill(F(1), load(bars, F)))
-        for k0 in range(begin, end, BLOCK):
-            depth, keep = min(BLOCK, end - k0), 0 if k0 == begin else -1
+        k0 = begin
+        while k0 < end:
+            first = k0 // (ROWS * T) * ROWS  # row of the batch at which its part begins
+            rows, inside = min(ROWS, N - first), k0 - first * T
+            left = min(end - k0, rows * T - inside)
+            depth, keep = -(-left // -(-left // BLOCK)), 0 if k0 == begin else -1  # blocks as long as each other
             for k in range(depth):
-                first = (k0 + k) // (ROWS * T) * ROWS  # row of the batch at which its part begins
-                rows = min(ROWS, N - first)
-                t, n = (k0 + k - first * T) // rows, first + (k0 + k - first * T) % rows
+                t, n = (inside + k) // rows, first + (inside + k) % rows
                 before = y + (n * T + t - 1) * H * SIZE if t > 0 else h0 + n * H * SIZE
                 spread(x + (n * T + t) * D * SIZE, D, scratch + k * BYTES)
                 spread(before, H, scratch + past * BLOCK * SIZE + k * BYTES)
+            panels, leap = panels_of(bars, first, rows, T, GH)
             for j in range(j0, j1, NR):
-                width, c = min(NR, j1 - j), sums + j * SIZE
-                pack(bars + (k0 * GH + j) * SIZE, GH, 1, depth, width, panel)  # (depth,NR)
-                start = c if keep else zeros
-                sweep(scratch, a_rows, columns, depth, panel, NR * SIZE, start, keep, no_floor, c, c_rows, M, width)
+                panel, c = place(panels, leap, j * SIZE) + inside * PANEL, sums + j * SIZE  # (depth,NR), (D+H+1,NR)
+                start, width = c if keep else zeros, min(NR, j1 - j)
+                sweep(scratch, a_rows, columns, depth, panel, PANEL, start, keep, no_floor, c, c_rows, M, width)
+            k0 += depth
 
     return kernel(recurrent_weights)
 
@@ -121,9 +139,9 @@ def _tables(D: int, H: int, GH: int) -> tuple[Array, Array]:
     return (features // L * BLOCK * L + features % L) * SIZE, np.arange(D + H + 1) * (GH * SIZE)
 
 
-def weight_gradients(x: Array, y: Array, h0: Array, bars: Array) -> tuple[Array, Array, Array]:
-    """[x | h of the step before | 1]ᵀ z̄: x (N,T,D), y (N,T,H), h0 (N,H), bars (NT,GH) -> (D,GH), (H,GH), (GH)."""
-    (N, T, D), H, GH = x.shape, y.shape[2], bars.shape[1]
+def weight_gradients(x: Array, y: Array, h0: Array, bars: Array, GH: int) -> tuple[Array, Array, Array]:
+    """[x | h of the step before | 1]ᵀ z̄: x (N,T,D), y (N,T,H), h0 (N,H), bars in panels -> (D,GH), (H,GH), (GH)."""
+    (N, T, D), H = x.shape, y.shape[2]
     parts, groups, (a_rows, c_rows) = -(-N * T // DEPTH), -(-GH // (PANELS * make(F).NR)), _tables(D, H, GH)
     sums, scratch = empty((parts, D + H + 1, GH), F), empty((parts * groups, D + H + 3 * L, BLOCK), F)
     launch(
