@@ -186,7 +186,7 @@ def _walk(
     is visited.
     """
     wanted = None if targets is None else {id(t.node or t) for t in targets}
-    useful = None if wanted is None else _leading_to([t.node for t, _ in roots], wanted)
+    useful, gone = (None, None) if wanted is None else _leading_to([t.node for t, _ in roots], wanted)
     bar: dict[int, Any] = {}  # id of a node or leaf -> its cotangent so far: array, or Tensor under create_graph
     sums: set[int] = set()  # whose cotangent is a sum that was made here: the next term is added in place
     leaves: dict[int, Tensor] = {}
@@ -257,6 +257,8 @@ def _walk(
     for key, leaf in leaves.items():
         g = bar[key]
         kept[key] = _apply_hooks(leaf._hooks, g, create_graph) if leaf._hooks else g
+    if wanted and gone and not wanted <= kept.keys():
+        gone.check()  # what was not reached may lie behind it
     return kept, leaves
 
 
@@ -308,8 +310,8 @@ def _behind(node: Node, useful: set[int] | None, wanted: set[int]) -> bool:
     return useful is None or any(p is not None and (id(p) in useful or id(p) in wanted) for p in node.parents)
 
 
-def _leading_to(starts: Sequence[Node | None], wanted: set[int]) -> set[int]:
-    """The nodes from which a wanted node or leaf can be reached, without recursion."""
+def _leading_to(starts: Sequence[Node | None], wanted: set[int]) -> tuple[set[int], Node | None]:
+    """The nodes from which a wanted node or leaf can be reached, without recursion; and one whose graph was freed."""
     order: list[Node] = []
     seen: set[int] = set()
     stack = [n for n in starts if n is not None]
@@ -323,7 +325,7 @@ def _leading_to(starts: Sequence[Node | None], wanted: set[int]) -> set[int]:
     for node in sorted(order, key=lambda n: n.time):  # parents are older than their children
         if id(node) in wanted or any(p is not None and (id(p) in useful or id(p) in wanted) for p in node.parents):
             useful.add(id(node))
-    return useful
+    return useful, next((node for node in order if node.freed), None)
 
 
 def _fit(g: Any, meta: tuple[Shape, Any], op: str) -> Any:

@@ -158,6 +158,17 @@ def test_two_results_may_share_a_graph_that_one_backward_frees():
         b.backward()
 
 
+@pytest.mark.parametrize("allow_unused", [False, True])
+def test_what_lies_behind_a_freed_graph_is_not_called_unused(allow_unused):
+    x, other = leaf(3), leaf(2)
+    shared = exp(x)
+    engine.grad(shared.sum(), x)
+    with pytest.raises(GradientError, match="backward through 'exp' a second time"):
+        engine.grad((shared * 2.0).sum(), x, allow_unused=allow_unused)
+    y = shared.sum() * other.sum()  # a part that is gone, and one that is asked for
+    assert_equal(engine.grad(y, other), np.full(2, shared.numpy().sum()))
+
+
 def test_what_has_no_graph_says_so():
     with pytest.raises(GradientError, match=r"backward: the tensor \(shape \(\)\) has no graph.*requires_grad=True"):
         tensor(1.0).backward()
