@@ -86,10 +86,20 @@ def fits_input(
             remedy = f"add the channel axis, {which}[..., None]"
         elif array.shape == wanted:
             remedy = f"a single sample needs a batch axis, {which}[None]"
+        elif array.ndim - 1 == len(wanted) and not _same_size(array.shape[1:], wanted):
+            remedy = "bring each sample to this size"
+            if array.dtype.kind in "iu":  # words
+                free = tuple(m if m == n else None for m, n in zip(wanted, array.shape[1:], strict=True))
+                remedy += f", or begin the model with Input({free}), which takes texts of any length"
         raise ShapeError(
             f"{where}: {which} has shape {array.shape}, so one sample is {array.shape[1:]}, but the model takes "
             f"{wanted}: {remedy}"
         )
+
+
+def _same_size(a: Sequence[int], b: Sequence[int | None]) -> bool:
+    """Can one be reshaped to the other?"""
+    return None not in b and np.prod(a) == np.prod([n or 0 for n in b])
 
 
 def count(where: str, name: str, value: Any, least: int = 1) -> int:

@@ -292,7 +292,7 @@ NAN = np.where(np.arange(200).reshape(50, 4) == 6, np.nan, X)
         (lambda m: m.fit(X, LABELS, sample_weight=np.ones(3)), ShapeError, "x has 50 rows, sample_weight has 3 rows"),
         (lambda m: m.fit(X, LABELS, sample_weight=-np.ones(50)), DataError, "sample_weight holds negative numbers"),
         (lambda m: m.fit(X, LABELS, sample_weight=np.ones((50, 2))), ShapeError, r"sample_weight has shape \(50, 2\)"),
-        (lambda m: m.fit(X[:, :3], LABELS), ShapeError, r"one sample is \(3,\), .* takes \(4,\): reshape it"),
+        (lambda m: m.fit(X[:, :3], LABELS), ShapeError, r"takes \(4,\): bring each sample to this size$"),
         (lambda m: m.fit(X[0], LABELS[:4]), ShapeError, r"one sample is \(\), but the model takes \(4,\)"),
         (lambda m: m.predict(X[0]), ShapeError, r"a single sample needs a batch axis, x\[None\]"),
         (lambda m: m.fit(X.astype(str), LABELS), DTypeError, "fit: x has dtype <U"),
@@ -360,6 +360,16 @@ def test_images_without_a_channel_axis_are_told_so():
     model.compile("adam", "mse")
     with pytest.raises(ShapeError, match=r"the model takes \(6, 6, 1\): add the channel axis, x\[\.\.\., None\]"):
         model.fit(np.zeros((4, 6, 6)), np.zeros((4, 2)))
+
+
+def test_texts_of_another_length_are_told_how_any_length_fits():
+    from layers import Embedding, Flatten
+
+    model = Sequential([Embedding(5, 2, input_shape=(3,)), Flatten(), Dense(1)])
+    with pytest.raises(ShapeError, match=r"bring each sample to this size, or begin the model with Input\(\(None,\)\)"):
+        model.predict(np.ones((2, 4), int))
+    with pytest.raises(ShapeError, match=r"the model takes \(3,\): reshape it to \(N, 3\)"):
+        model.predict(np.ones((2, 3, 1), int))
 
 
 # --- callbacks -------------------------------------------------------------------------------------------------------
