@@ -72,7 +72,8 @@ def test_the_kernels_are_the_loops_in_numpy(name, shape):
         found = recurrent.forward(name, *narrow(inputs))  # its gates are used up by `backward`
         g, c_bar = rng.standard_normal((shape[0], steps, H)), rng.standard_normal((shape[0], H))
         inner = g, c_bar, x, w, u, h0, c0, mask, factors
-        bars = recurrent.backward(name, *narrow(inner), *found[:3])
+        *bars, used_up = recurrent.backward(name, *narrow(inner), *found[:3])
+        assert used_up == recurrent.ENABLED
         for a, b in zip(bars, recurrent_plain.backward(CELLS[name], *inner, *wanted[:3]), strict=True):
             close(a, b)
 

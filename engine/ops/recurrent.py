@@ -128,17 +128,20 @@ def _backward(
 ) -> Any:  # fmt: skip
     """Cotangents of x, w, u, b, b_u, h0 and c0.
 
-    The kernel turns the gates into their cotangents where they lie. Who walks through a graph once more
+    A kernel may turn the gates into their cotangents where they lie: who then walks through the graph once more
     (`retain_graph`) goes the way forward again.
     """
     x, w, u, b, h0, c0, mask = (None if a is None else a.data for a in (x, w, u, b, h0, c0, mask))
     try:
-        course = courses.pop()
+        course = courses.pop()  # nobody else has it now
     except IndexError:
         course = _course(name, x, w, u, b, h0, c0, mask, dropout)
     h_bar, c_bar = (g.data[:, :-1], g.data[:, -1]) if cell else (g.data, None)
     full = _in_full(x, u, h0, c0, mask, dropout)
-    return backend_of(x).kernel("recurrent", "backward")(name, h_bar, c_bar, x, w, u, *full, *course[:3])
+    *bars, used_up = backend_of(x).kernel("recurrent", "backward")(name, h_bar, c_bar, x, w, u, *full, *course[:3])
+    if not used_up:
+        courses.append(course)
+    return bars
 
 
 def _where_wanted(needs: Any, *bars: Any) -> list[Any]:

@@ -11,7 +11,7 @@ and back, where h̄ and c̄ come from the step after:
 
     for rows, for block of 6 steps, the last first:
         for t in block, the last first:
-            z̄[t, rows], h̄, c̄ = step_backward(gates[t, rows], h̄ + ȳ[rows, t], c̄)
+            gates[t, rows], h̄, c̄ = step_backward(gates[t, rows], h̄ + ȳ[rows, t], c̄)     # and are z̄ now
             h̄ += m̄[t, rows] Uᵀ                               # m̄ is z̄, but for a GRU's candidate
         x̄[rows, block] = z̄[block, rows] Wᵀ
     W̄, Ū, b̄ = [x | h of the step before | 1]ᵀ z̄, for Ū m̄         # `recurrent_weights.py`
@@ -20,9 +20,10 @@ x (N,T,D), h and c (N,H), G gates: W (D,GH), U (H,GH). A step that the mask leav
 by recurrent dropout's factors before it meets U. 6 steps of 16 rows fill whole tiles.
 
 W and U are packed into panels once a call. z stays in the second cache, for up to some 300 units: a product writes two
-vectors of a row, then two of the next, and if those rows lay in memory it would wait for each. What memory gets (gates,
-z̄, kept) lies in the order in which the loops write it, the parts' rows one after the other, step by step within a part.
-Float32 runs here, all else in `recurrent_plain.py`.
+vectors of a row, then two of the next, and if those rows lay in memory it would wait for each. What memory gets lies in
+the order in which the loops write it: one part of the batch after the other; within a part kept (T,rows,H), and the
+gates in panels (GH/NR,T,rows,NR), as the product for the weights takes them. On the way back they become their
+cotangents z̄ where they lie. Float32 runs here, all else in `recurrent_plain.py`.
 """
 
 from __future__ import annotations
@@ -263,7 +264,7 @@ def forward(
     launch(
         _forward(cell), -(-N // ROWS), np.ascontiguousarray(x), panels(w), panels(u), np.ascontiguousarray(b),
         np.ascontiguousarray(b_u), h, c, mask, factors, y, gates, kept, empty((N * ((min(STEPS, T) + 1) * GH + H),), F),
-        np.arange(max(D, H)) * SIZE, N, T, D, H,
+        np.arange(max(D, H), dtype=np.int64) * SIZE, N, T, D, H,
     )  # fmt: skip
     return y, gates, kept, c[:, :units]
 
@@ -271,15 +272,17 @@ def forward(
 def backward(
     name: str, g: Array, c_bar: Array | None, x: Array, w: Array, u: Array, h0: Array, c0: Array, mask: Array,
     factors: Array, y: Array, z: Array, kept: Array,
-) -> tuple[Array, ...]:  # fmt: skip
-    """From g (N,K,H), which belongs to the last K hidden states, and c_bar (N,H), to the last cell state (None: zeros):
+) -> tuple[Any, ...]:  # fmt: skip
+    """From g (N,K,H), which belongs to the last K hidden states, and c_bar (N,H), to the last cell state (None: zeros),
+    and from what `forward` gave, y, the gates z and kept:
 
-    x_bar (N,T,D), w_bar (D,GH), u_bar (H,GH), b_bar, b_u_bar (GH), h0_bar (N,H), c0_bar (N,H).
+    x_bar (N,T,D), w_bar (D,GH), u_bar (H,GH), b_bar, b_u_bar (GH), h0_bar (N,H), c0_bar (N,H); and whether z is used
+    up: its memory holds something else now.
     """
     cell, H = CELLS[name], u.shape[0]
     c_bar = np.zeros_like(h0) if c_bar is None else c_bar
     if not _fits(x, u):
-        return plain.backward(cell, g, c_bar, x, w, u, h0, c0, mask, factors, y, z, kept)
+        return *plain.backward(cell, g, c_bar, x, w, u, h0, c0, mask, factors, y, z, kept), False
     x, (N, T, D) = np.ascontiguousarray(x), x.shape
     w, u, _, _, h0, c0, factors = _padded(cell, w, u, None, None, h0, c0, factors)
     wide, GH = u.shape
@@ -304,7 +307,7 @@ def backward(
             a.reshape(*a.shape[:-1], cell.gates, wide)[..., :H].reshape(*a.shape[:-1], cell.gates * H)
             for a in (w_bar, u_bar, b_bar, b_u_bar)
         )
-    return x_bar, w_bar, u_bar[:H], b_bar, b_u_bar, h_bar[:, :H], c_bar[:, :H]
+    return x_bar, w_bar, u_bar[:H], b_bar, b_u_bar, h_bar[:, :H], c_bar[:, :H], True
 
 
 def _fits(x: Array, u: Array) -> bool:

@@ -67,7 +67,8 @@ def in_panels(N: int, T: int, GH: int) -> Array:
 
 @device
 def panels_of(z, first, rows, T, GH):  # type: ignore[no-untyped-def]
-    """Of the part of the batch with the rows first, first + 1 ..: where it begins, and the bytes between its panels.
+    """Of the part of the batch with the rows first .. first + rows - 1, T steps each: where it begins, and the bytes
+    from one of its panels to the next.
 
     One row is left free behind each panel: without it the same row of all panels would fall to one place in the cache.
     """
@@ -121,9 +122,9 @@ def _weights() -> Kernel:
                 before = y + (n * T + t - 1) * H * SIZE if t > 0 else h0 + n * H * SIZE
                 spread(x + (n * T + t) * D * SIZE, D, scratch + k * BYTES)
                 spread(before, H, scratch + past * BLOCK * SIZE + k * BYTES)
-            panels, leap = panels_of(bars, first, rows, T, GH)
+            part_bars, leap = panels_of(bars, first, rows, T, GH)
             for j in range(j0, j1, NR):
-                panel, c = place(panels, leap, j * SIZE) + inside * PANEL, sums + j * SIZE  # (depth,NR), (D+H+1,NR)
+                panel, c = place(part_bars, leap, j * SIZE) + inside * PANEL, sums + j * SIZE  # (depth,NR), (D+H+1,NR)
                 start, width = c if keep else zeros, min(NR, j1 - j)
                 sweep(scratch, a_rows, columns, depth, panel, PANEL, start, keep, no_floor, c, c_rows, M, width)
             k0 += depth
@@ -136,7 +137,7 @@ def _tables(D: int, H: int, GH: int) -> tuple[Array, Array]:
     """Where each feature lies in the scratch, and its row in the sums: byte offsets."""
     past = -(-D // L) * L
     features = np.concatenate([np.arange(D), past + np.arange(H), [past + -(-H // L) * L]]).astype(np.int64)
-    return (features // L * BLOCK * L + features % L) * SIZE, np.arange(D + H + 1) * (GH * SIZE)
+    return (features // L * BLOCK * L + features % L) * SIZE, np.arange(D + H + 1, dtype=np.int64) * (GH * SIZE)
 
 
 def weight_gradients(x: Array, y: Array, h0: Array, bars: Array, GH: int) -> tuple[Array, Array, Array]:

@@ -38,7 +38,7 @@ def _forward_and_back(name: str) -> Callable[..., Any]:
 
         x, w, u, b, b_u, h0, c0, mask, factors, g, c_bar = args
         states, z, kept, c = recurrent.forward(name, x, w, u, b, b_u, h0, c0, mask, factors)
-        bars = recurrent.backward(name, g, c_bar, x, w, u, h0, c0, mask, factors, states, z, kept)
+        *bars, _ = recurrent.backward(name, g, c_bar, x, w, u, h0, c0, mask, factors, states, z, kept)
         return states, c, *bars
 
     return run
