@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,6 +86,24 @@ def close(found, wanted):
     """Float32 beside float64: a few roundings for each step."""
     assert found.shape == wanted.shape
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * max(1.0, np.abs(wanted).max(initial=0)))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not recurrent.ENABLED, reason="NUMBA_DISABLE_JIT is set")
+@pytest.mark.parametrize("tile", [(4, 8, 3), (8, 6, 2), (4, 6, 2)], ids=["NEON", "AVX2", "SSE2"])
+def test_the_tiles_of_other_processors_give_the_same(tile, tmp_path):
+    """The law above, where panels are as wide as other processors' tiles."""
+    code = f"""
+import sys
+from engine.kernels.cpu import microkernel
+microkernel.tile_shape = lambda *_: microkernel.Tile{tile}
+import pytest
+sys.exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", {__file__!r}, "-k", "loops_in_numpy"]))
+"""
+    root, environment = Path(__file__).parent.parent, os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
 
 
 @pytest.mark.parametrize("name", CELLS)
