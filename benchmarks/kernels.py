@@ -121,6 +121,12 @@ def recurrent(gates: int, bias: Input | None = None, batch: int = 64, length: in
     return row(x(batch, length, width), kernel, kernel, bias or x(gates * width, lo=-0.1, hi=0.1), flops=flops)
 
 
+def words_read(batch: int, length: int, words: int, width: int) -> Row:
+    """(N,T), (V,D), (D,4H), (H,4H), (4H)"""
+    cell = recurrent(4, batch=batch, length=length, width=width)
+    return row(label(batch, length, below=words), x(words, width, lo=-0.1, hi=0.1), *cell[0][1:], flops=cell[3])
+
+
 SQUARE = x(1024, 1024)
 POSITIVE = x(1024, 1024, lo=0.5, hi=1.5)
 ACTIVATION = x(64, 26, 26, 32)  # after the first convolution of the MNIST network
@@ -243,6 +249,7 @@ STRUCTURAL: dict[str, list[Row]] = {
     "simple_rnn": [recurrent(1)],
     "gru": [recurrent(3, x(2, 3 * 128, lo=-0.1, hi=0.1))],
     "lstm": [recurrent(4), recurrent(4, length=1)],
+    "embedding_rnn": [words_read(64, 100, 10_000, 128)],
     "attention": [
         row(*[x(16, 128, 12, 32)] * 3, flops=4 * 16 * 12 * 128**2 * 32),
         row(*[x(2, 512, 12, 32)] * 3, causal=True, flops=4 * 2 * 12 * 512**2 * 32),

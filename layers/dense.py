@@ -70,12 +70,27 @@ class Dense(Layer):
         return (*input_shape[:-1], self.units)
 
 
+class Tokens:
+    """What a recurrent layer reads, (N,T,D), as rows of a table not written out: x[n, t] = table[ids[n, t]]."""
+
+    def __init__(self, ids: Tensor, table: Tensor, mask: Tensor | None) -> None:
+        self.ids, self.table, self.mask = ids, table, mask
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self.ids.shape, self.table.shape[1])
+
+    def backwards(self) -> Tokens:
+        return Tokens(ops.flip(self.ids, axis=1), self.table, None)
+
+
 class Embedding(Layer):
     r"""Integers 0 .. input_dim - 1 become the rows of a learnt table E: (N, ...) -> (N, ..., output_dim).
 
     .. math:: y_{nd} = E_{x_n, d}
 
     mask_zero: 0 is no word, it fills up short sequences; recurrent layers behind leave such steps out (`layers.masks`).
+    In a `Sequential` a recurrent layer right behind reads the rows in its own kernel, each distinct one once.
     """
 
     def __init__(
@@ -103,7 +118,8 @@ class Embedding(Layer):
     def build(self, input_shape: Any) -> None:
         """The table's shape is known from the start."""
 
-    def call(self, x: Tensor) -> Tensor:
+    def call(self, x: Tensor, reader: Any = None) -> Any:
+        """reader: a recurrent layer that reads the rows itself; its result is returned."""
         ids = x
         if x.dtype.kind == "f":  # Keras listings feed whole numbers as floats
             ids = x.astype("int64")
@@ -112,8 +128,11 @@ class Embedding(Layer):
                     f"Embedding: takes whole numbers, the rows of its table; got {x.data[fractions].flat[0]:g} at "
                     f"{tuple(map(int, np.argwhere(fractions)[0]))} of {x.shape}: words are counted, not standardised"
                 )
+        mask = ids != 0 if self.mask_zero else None
+        if reader is not None:
+            return reader.call(Tokens(ids, self.embeddings, mask))
         y = ops.embedding(ids, self.embeddings)  # ids (N,...) -> (N,...,D)
-        return Masked(y, ids != 0) if self.mask_zero else y
+        return y if mask is None else Masked(y, mask)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return (*input_shape, self.output_dim)

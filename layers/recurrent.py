@@ -21,7 +21,7 @@ from engine.random import Generator
 from engine.tensor import Tensor, asarray
 
 from . import activations, initializers, regularizers
-from .dense import positive
+from .dense import Tokens, positive
 from .layer import Layer
 from .masks import Masked, mask_of
 from .spec import InputSpec, known
@@ -111,7 +111,7 @@ class _Recurrent(Layer):
         self.masks = self.stream("masks") if self.seed is None else Generator(self.seed)
 
     # -------------------------------------------------------------------------------------------- the call
-    def call(self, x: Tensor, mask: Any = None, initial_state: Any = None) -> Any:
+    def call(self, x: Any, mask: Any = None, initial_state: Any = None) -> Any:
         """mask (N,T): False where a step is left out (its features must be numbers all the same: they are multiplied by
         0); by default the one that x brings along. initial_state: a tensor (N,units), or a list of as many as the layer
         has states.
@@ -120,7 +120,8 @@ class _Recurrent(Layer):
         self._check(x, mask)
         states = self._begin(x, initial_state)
         if self.go_backwards:
-            x, mask = ops.flip(x, axis=1), None if mask is None else ops.flip(mask, axis=1)
+            x = x.backwards() if isinstance(x, Tokens) else ops.flip(x, axis=1)
+            mask = None if mask is None else ops.flip(mask, axis=1)
         if self.training and self.dropout:
             seed, stream = self._mask()
             ones = Tensor(backend_of(x.data).xp.ones((x.shape[0], 1, x.shape[2]), x.dtype))
@@ -132,7 +133,11 @@ class _Recurrent(Layer):
         y = self._output(y, mask) if self.return_sequences else last[0]
         return [y, *last] if self.return_state else y
 
-    def _check(self, x: Tensor, mask: Any) -> None:
+    def reads_tokens(self) -> bool:
+        """Can its input be rows of a table, in one kernel?"""
+        return self._usual() and not (self.unroll or self.dropout)
+
+    def _check(self, x: Any, mask: Any) -> None:
         """What the loop would broadcast, or not meet at all."""
         if x.shape[1] == 0:
             raise ShapeError(f"{self.title}: x has no steps, shape {x.shape}: a sequence needs at least one")
@@ -142,7 +147,7 @@ class _Recurrent(Layer):
                 "for each step"
             )
 
-    def _run(self, x: Tensor, states: list[Any], mask: Any, **how: Any) -> tuple[Tensor, list[Tensor]]:
+    def _run(self, x: Any, states: list[Any], mask: Any, **how: Any) -> tuple[Tensor, list[Tensor]]:
         """The hidden states, or the last one (N,1,units); and the last of each kind of state (N,units)."""
         how["sequence"] = self.return_sequences
         if self.training and self.recurrent_dropout:
@@ -151,7 +156,12 @@ class _Recurrent(Layer):
         run = type(self).fused
         if self.unroll or not self._usual():
             run, how = type(self).loop, how | self._functions()
-        y = run(x, self.kernel, self.recurrent_kernel, self.bias, *states, mask, **how)
+        weights = self.kernel, self.recurrent_kernel, self.bias
+        if isinstance(x, Tokens):
+            h0, c0, how["kind"] = *states, *[None] * (2 - self.states), run.name
+            y = ops.embedding_rnn(x.ids, x.table, *weights, h0, c0, mask, **how)
+        else:
+            y = run(x, *weights, *states, mask, **how)
         return y, [last_step(y)]
 
     def _usual(self) -> bool:
@@ -172,7 +182,7 @@ class _Recurrent(Layer):
         return self.masks.split().key
 
     # -------------------------------------------------------------------------------------------- states
-    def _begin(self, x: Tensor, given: Any) -> list[Any]:
+    def _begin(self, x: Any, given: Any) -> list[Any]:
         """The states before the first step; None for zeros."""
         if given is None:
             given = self._last if self.stateful and self._last is not None else [None] * self.states
@@ -286,7 +296,7 @@ class LSTM(_Gated):
     def _bias_values(self) -> Any:
         return ForgetBias(self.bias_initializer) if self.unit_forget_bias else self.bias_initializer
 
-    def _run(self, x: Tensor, states: list[Any], mask: Any, **how: Any) -> tuple[Tensor, list[Tensor]]:
+    def _run(self, x: Any, states: list[Any], mask: Any, **how: Any) -> tuple[Tensor, list[Tensor]]:
         if not (self.return_state or self.stateful):
             return super()._run(x, states, mask)
         y, _ = super()._run(x, states, mask, cell=True)

@@ -11,7 +11,7 @@ from typing import Any
 from engine import config, ops
 from engine.errors import ArgumentError
 from engine.tensor import Tensor
-from layers import Activation, Conv2D, Dense, InputLayer, Layer, MaxPooling2D, ReLU
+from layers import GRU, LSTM, Activation, Conv2D, Dense, Embedding, InputLayer, Layer, MaxPooling2D, ReLU, SimpleRNN
 from layers.symbolic import SymbolicTensor, is_shape
 from models.model import Model
 
@@ -130,9 +130,9 @@ class Sequential(Model):
 def plan(layers: Sequence[Layer]) -> list[tuple[Layer, ...]]:
     """What runs: each layer, with those behind it whose work it may do in one kernel.
 
-    Dense takes an activation along; Conv2D an activation, max-pooling, or both. Whether it does is decided at each call
-    (`along`). Softmax and cross-entropy need no plan: the loss finds the logits behind the probabilities
-    (`layers.losses.logits_of`).
+    Dense takes an activation along; Conv2D an activation, max-pooling, or both; Embedding a recurrent layer. Whether it
+    does is decided at each call (`along`). Softmax and cross-entropy need no plan: the loss finds the logits behind the
+    probabilities (`layers.losses.logits_of`).
     """
     todo: list[Layer] = list(layers)
     chosen: list[tuple[Layer, ...]] = []
@@ -141,6 +141,8 @@ def plan(layers: Sequence[Layer]) -> list[tuple[Layer, ...]]:
         if type(group[0]) in (Dense, Conv2D) and todo and activation_of(todo[0]) is not None:
             group.append(todo.pop(0))
         if type(group[0]) is Conv2D and todo and type(todo[0]) is MaxPooling2D:
+            group.append(todo.pop(0))
+        if type(group[0]) is Embedding and todo and type(todo[0]) in (SimpleRNN, GRU, LSTM):
             group.append(todo.pop(0))
         chosen.append(tuple(group))
     return chosen
@@ -151,6 +153,8 @@ def along(layer: Any, behind: Sequence[Any]) -> tuple[int, dict[str, Any]]:
     options: dict[str, Any] = {}
     if any("call" in vars(one) for one in (layer, *behind)):  # somebody looks at, or changes, what this one layer does
         return 0, options
+    if type(layer) is Embedding:
+        return (1, {"reader": behind[0]}) if behind[0].reads_tokens() else (0, options)
     last = behind[-1]
     activation = layer.activation
     if last is not behind[0] or type(last) is not MaxPooling2D:  # an activation layer stands between

@@ -17,10 +17,11 @@ import layers
 import optim
 from engine import ops, tensor
 from engine.errors import ArgumentError, ShapeError
-from engine.kernels.cpu import recurrent, recurrent_plain
+from engine.kernels.cpu import recurrent, recurrent_plain, recurrent_tokens
 from engine.kernels.cpu.recurrent_cells import CELLS
 from engine.kernels.cpu.threads import get_num_threads, set_num_threads
 from engine.ops.recurrent_steps import gru_loop, lstm_loop, simple_rnn_loop
+from engine.parameter import training_mode
 from layers import GRU, LSTM, Bidirectional, Dense, Dropout, Embedding, Masking, SimpleRNN
 from layers.symbolic import map_structure
 from models import Model, Sequential, load_model
@@ -88,17 +89,43 @@ def close(found, wanted):
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * max(1.0, np.abs(wanted).max(initial=0)))
 
 
+TOKENS = [(1, 1, 1, 1, 1), (5, 7, 3, 5, 4), (16, 40, 8, 16, 2), (35, 9, 20, 32, 500), (20, 90, 7, 48, 100)]
+
+
+@pytest.mark.parametrize("shape", TOKENS, ids=str)
+@pytest.mark.parametrize("name", CELLS)
+def test_tokens_are_rows_of_their_table_in_numpy(name, shape):
+    """Tokens that come once, often, and more often than a sum has terms; more of them than one part of a product."""
+    *shape, V = shape
+    rng, (_, w, u, b, b_u, h0, c0, mask, factors) = np.random.default_rng(3), draw(name, *shape)
+    N, T, D, H = shape
+    ids, table = rng.integers(0, V, (N, T)), rng.standard_normal((V, D))
+    wanted = recurrent_plain.forward(CELLS[name], table[ids], w, u, b, b_u, h0, c0, mask, factors)
+    found = recurrent_tokens.forward(name, ids, *narrow([table, w, u, b, b_u, h0, c0, mask, factors]))
+    close(found[0][..., :H], wanted[0])
+    close(found[3], wanted[3])
+    g, c_bar = rng.standard_normal((N, T, H)), rng.standard_normal((N, H))
+    others = w, u, h0, c0, mask, factors
+    x_bar, *bars = recurrent_plain.backward(CELLS[name], g, c_bar, table[ids], *others, *wanted[:3])
+    table_bar = np.zeros((V, D))
+    np.add.at(table_bar, ids, x_bar)
+    inner = narrow([g, c_bar]), [ids, *narrow([table, *others])]
+    *found, _ = recurrent_tokens.backward(name, *inner[0], *inner[1], *found[:3], *found[4:])
+    for a, b in zip(found, [table_bar, *bars], strict=True):
+        close(a, b)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not recurrent.ENABLED, reason="NUMBA_DISABLE_JIT is set")
 @pytest.mark.parametrize("tile", [(4, 8, 3), (8, 6, 2), (4, 6, 2)], ids=["NEON", "AVX2", "SSE2"])
 def test_the_tiles_of_other_processors_give_the_same(tile, tmp_path):
-    """The law above, where panels are as wide as other processors' tiles."""
+    """The laws above, where panels are as wide as other processors' tiles."""
     code = f"""
 import sys
 from engine.kernels.cpu import microkernel
 microkernel.tile_shape = lambda *_: microkernel.Tile{tile}
 import pytest
-sys.exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", {__file__!r}, "-k", "loops_in_numpy"]))
+sys.exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", {__file__!r}, "-k", "in_numpy"]))
 """
     root, environment = Path(__file__).parent.parent, os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
     command = [sys.executable, "-c", code]
@@ -117,8 +144,15 @@ def test_bits_do_not_depend_on_the_number_of_threads(name):
         x, w, u, _, _, h0, c0, mask, factors = inputs
         return [y[0], *recurrent.backward(name, g, None, x, w, u, h0, c0, mask, factors, *y[:3])]
 
+    def run_tokens(threads):
+        set_num_threads(threads)
+        _, w, u, b, b_u, *others = inputs
+        ids, table = np.arange(2100).reshape(70, 30) % 333, np.sin(np.arange(8000, dtype=np.float32)).reshape(400, 20)
+        y = recurrent_tokens.forward(name, ids, table, w, u, b, b_u, *others)
+        return [y[0], *recurrent_tokens.backward(name, g, None, ids, table, w, u, *others, *y[:3], *y[4:])]
+
     try:
-        for a, b in zip(run(1), run(before), strict=True):
+        for a, b in zip(run(1) + run_tokens(1), run(before) + run_tokens(before), strict=True):
             np.testing.assert_array_equal(a, b)
     finally:
         set_num_threads(before)
@@ -352,6 +386,58 @@ def functional(x, net):
     for part in net.layers:
         y = part(y)
     return Model(x, y)
+
+
+READ = [{}] + [{name: True} for name in ("return_sequences", "go_backwards", "stateful")]
+READ += [{"recurrent_dropout": 0.3}, {"use_bias": False}]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("options", READ, ids=str)
+def test_an_embedding_and_what_reads_it_are_one_kernel_and_the_same(kind, options, monkeypatch):
+    ids = np.random.default_rng(5).integers(0, 9, (6, 7))
+
+    def run(together):
+        model = Sequential([Embedding(9, 5, mask_zero=True), kind(4, **options), Dense(1)], seed=3)
+        model.build((None, 7))
+        if not together:
+            monkeypatch.setattr(model.layers[1], "reads_tokens", lambda: False)
+        with training_mode(True):
+            model(ids)
+            y = model(ids)
+        found = ops_behind(y)
+        assert ("embedding_rnn" in found) == together and ("embedding" in found) != together
+        (y * y).sum().backward()
+        return [y.numpy(), *(p.grad.numpy() for p in model.parameters())]
+
+    for a, b in zip(run(True), run(False), strict=True):
+        close(a, b)
+
+
+def ops_behind(y):
+    """Names of the ops that y was made by."""
+    names, stack = set(), [y.node]
+    while stack:
+        node = stack.pop()
+        if node is not None and hasattr(node, "parents"):
+            names.add(node.op.name)
+            stack.extend(node.parents)
+    return names
+
+
+@pytest.mark.parametrize("options", [{"dropout": 0.5}, {"unroll": True}, {"activation": "relu"}], ids=str)
+def test_what_the_kernel_does_not_compute_is_looked_up_first(options):
+    model = Sequential([Embedding(9, 5), LSTM(4, **options)], seed=3)
+    with training_mode(True):
+        assert "embedding" in ops_behind(model(np.ones((2, 3), int)))
+
+
+def test_a_changed_layer_reads_for_itself():
+    model = Sequential([Embedding(9, 5), LSTM(4)], seed=3)
+    before = model(np.ones((2, 3), int)).numpy()
+    call = model.layers[1].call
+    model.layers[1].call = lambda x, **options: 2 * call(x, **options)
+    np.testing.assert_allclose(model(np.ones((2, 3), int)).numpy(), 2 * before, rtol=1e-5)
 
 
 def test_masking_marks_steps_of_nothing_but_the_value():

@@ -168,6 +168,7 @@ EQUIVALENTS: dict[str, Callable[..., Any]] = {
     "simple_rnn": lambda x, w, u, b: torch._VF.rnn_tanh(x, state(x, u), [w, u, b, b * 0], *ONE_LAYER)[0],
     "lstm": lambda x, w, u, b: torch._VF.lstm(x, (state(x, u),) * 2, [w, u, b, b * 0], *ONE_LAYER)[0],
     "gru": lambda x, w, u, b: torch._VF.gru(x, state(x, u), [w, u, b[0], b[1]], *ONE_LAYER)[0],
+    "embedding_rnn": lambda i, t, *weights: EQUIVALENTS["lstm"](F.embedding(i, t), *weights),
     "attention": heads_first,
     "attention_weights": lambda q, k: torch.softmax((q * q.shape[-1] ** -0.5) @ k.mT, -1),
     "linear": F.linear,
@@ -190,6 +191,8 @@ def in_torch_layout(op: str, arrays: list[Any]) -> list[Any]:
     tensors = [torch.from_numpy(a) for a in arrays]
     if op.startswith("attention"):
         return [t.transpose(1, 2).contiguous() for t in tensors]
+    if op == "embedding_rnn":
+        return [*tensors[:2], *(t.T.contiguous() for t in tensors[2:-1]), tensors[-1]]
     if op in RECURRENT or op in ("linear", "linear_relu"):
         x, *rest = (tensors[0], *(_gates(op, t) for t in tensors[1:]))
         return [x, *(t.T.contiguous() for t in rest[:-1]), rest[-1]]

@@ -74,6 +74,8 @@ EXAMPLES = {
     "unique_values": "x = [3., 1., 3., 2.] -> unique_values(x)",
     "unique_counts": "x = [3., 1., 3., 2.] -> unique_counts(x)",
     "embedding": "ids = [2, 0]; table = [[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]] -> embedding(ids, table)",
+    "embedding_rnn": "ids = [[0, 1, 0]]; table = [[0.5], [-0.5]]; w = [[1.0]]; u = [[0.5]] "
+    "-> embedding_rnn(ids, table, w, u, kind='simple_rnn')",
     "embedding_gradient": "g = [[1., 2.], [3., 4.], [5., 6.]]; ids = [2, 0, 2] -> embedding_gradient(g, ids, rows=3)",
     # products
     "matrix_product": "a = [[1., 2.], [3., 4.]]; b = [[1., 0., 2.], [0., 1., 3.]] -> matrix_product(a, b)",

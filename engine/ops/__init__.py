@@ -188,6 +188,7 @@ from .loss import (
 from .embedding import embedding as embedding, embedding_gradient as embedding_gradient
 from .dropout import dropout as dropout
 from .recurrent import simple_rnn as simple_rnn, gru as gru, lstm as lstm
+from .recurrent_tokens import embedding_rnn as embedding_rnn
 from .attention import attention as attention, attention_weights as attention_weights
 from .rotary import rotary as rotary
 from .norm import (

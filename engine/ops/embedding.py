@@ -43,7 +43,7 @@ def embedding(ids: Array, table: Array) -> Array:
 
     Raises IndexRangeError for an id outside of the table, naming its place; DTypeError for ids that are no integers.
     """
-    _check("embedding", ids, table.shape[0])
+    check_ids("embedding", ids, table.shape[0])
     return backend_of(table).kernel("embedding", "embedding")(ids, table)
 
 
@@ -68,7 +68,7 @@ def embedding_gradient(g: Array, ids: Array, *, rows: int) -> Array:
         raise ShapeError(
             f"embedding_gradient: g has shape {g.shape}, ids {ids.shape}; it needs a row per id: {(*ids.shape, 'D')}"
         )
-    _check("embedding_gradient", ids, rows)
+    check_ids("embedding_gradient", ids, rows)
     return backend_of(g).kernel("embedding", "embedding_gradient")(g, ids, rows)
 
 
@@ -77,7 +77,7 @@ def _(h, y, aux, g, ids, *, needs, rows):  # type: ignore[no-untyped-def]
     return embedding(ids, h), None
 
 
-def _check(op: str, ids: Array, rows: int) -> None:
+def check_ids(op: str, ids: Array, rows: int) -> None:
     """Refuse what would read beside the table."""
     if ids.dtype.kind not in "iu":
         raise DTypeError(f"{op}: ids are {ids.dtype}; row numbers are integers: cast with .astype('int64')")

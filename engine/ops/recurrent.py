@@ -11,6 +11,7 @@ mask is a function of (seed, stream), as in `dropout`, and is made again for the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def _sample(gates: int, biases: tuple[int, ...] = (), cell: bool = False) -> Any
     return sample
 
 
-def _reference(loop: Any) -> Any:
+def reference(loop: Any) -> Any:
     """The loop of ops, on arrays."""
     return lambda *xs, **params: loop(*(None if x is None else Tensor(x) for x in xs), **params).numpy()
 
@@ -66,7 +67,7 @@ def _errors(name: str, gates: int) -> Any:
     ]
 
 
-def _check(name: str, gates: int, x: Array, u: Array, rate: float) -> None:
+def check(name: str, gates: int, x: Array, u: Array, rate: float) -> None:
     H, GH = u.shape
     if gates * H != GH or H == 0:
         raise ShapeError(
@@ -84,13 +85,13 @@ Dropout = tuple[float, int, int]  # rate, seed, stream
 
 
 def _in_full(x: Array, u: Array, h0: Any, c0: Any, mask: Any, dropout: Dropout) -> tuple[Array, ...]:
-    """States (N,H), mask (N,T) and dropout's factors (N,H): zeros and ones where nothing is given."""
-    xp, (N, T, _), H = backend_of(x).xp, x.shape, u.shape[0]
-    h0, c0 = (xp.zeros((N, H), x.dtype) if a is None else a for a in (h0, c0))
+    """States (N,H), mask (N,T) and dropout's factors (N,H): zeros and ones where nothing is given. x is (N,T,..)."""
+    xp, (N, T), H = backend_of(u).xp, x.shape[:2], u.shape[0]
+    h0, c0 = (xp.zeros((N, H), u.dtype) if a is None else a for a in (h0, c0))
     here = xp.ones((N, T), xp.uint8) if mask is None else xp.ascontiguousarray(mask != 0).view(xp.uint8)
-    keep = xp.ones((N, H), x.dtype)
+    keep = xp.ones((N, H), u.dtype)
     if dropout[0]:
-        keep = backend_of(x).kernel("dropout", "dropout")(keep, *dropout)
+        keep = backend_of(u).kernel("dropout", "dropout")(keep, *dropout)
     return h0, c0, here, keep
 
 
@@ -99,52 +100,64 @@ def _biases(b: Any) -> tuple[Any, Any]:
     return (b, None) if b is None or b.ndim == 1 else (b[0], b[1])
 
 
+def both(b: Array, b_u: Array) -> Array:
+    """(GH), (GH) -> (2,GH)"""
+    return concatenate([b[None], b_u[None]], 0)
+
+
 def _course(
-    name: str, x: Array, w: Array, u: Array, b: Any, h0: Any, c0: Any, mask: Any, dropout: Dropout
-) -> tuple[Array, Array, Array, Array]:
-    """The states (N,T,H) or wider, the gates, what the cell keeps, and its last state (N,H)."""
-    backend, GH = backend_of(x), u.shape[1]
-    biases = [backend.xp.zeros(GH, x.dtype) if a is None else a for a in _biases(b)]
-    full = _in_full(x, u, h0, c0, mask, dropout)
-    found: tuple[Array, Array, Array, Array] = backend.kernel("recurrent", "forward")(name, x, w, u, *biases, *full)
+    kernels: str, name: str, xs: Sequence[Array], w: Array, u: Array, b: Any, h0: Any, c0: Any, mask: Any,
+    dropout: Dropout,
+) -> tuple[Any, ...]:  # fmt: skip
+    """The states (N,T,H) or wider, the gates, what the cell keeps, its last state (N,H); what else the way back needs.
+
+    xs: x (N,T,D) for the kernels "recurrent"; ids (N,T) and a table (V,D) for "recurrent_tokens".
+    """
+    backend, GH = backend_of(u), u.shape[1]
+    biases = [backend.xp.zeros(GH, u.dtype) if a is None else a for a in _biases(b)]
+    full = _in_full(xs[0], u, h0, c0, mask, dropout)
+    found: tuple[Any, ...] = backend.kernel(kernels, "forward")(name, *xs, w, u, *biases, *full)
     return found
 
 
-def _forward(
-    name: str, x: Array, w: Array, u: Array, b: Any, h0: Any, c0: Any, mask: Any, sequence: bool, cell: bool,
-    dropout: Dropout,
+def forward(
+    kernels: str, name: str, xs: Sequence[Array], w: Array, u: Array, b: Any, h0: Any, c0: Any, mask: Any,
+    sequence: bool, cell: bool, dropout: Dropout,
 ) -> tuple[Array, list[Any]]:  # fmt: skip
     """y, and for the derivative what its course left, for the first who takes it."""
-    course, H = _course(name, x, w, u, b, h0, c0, mask, dropout), u.shape[0]
+    course, H = _course(kernels, name, xs, w, u, b, h0, c0, mask, dropout), u.shape[0]
     states, c = course[0], course[3]
     y = states[..., :H] if sequence else states[:, -1:, :H]
     y = concatenate([y, c[:, None]], 1) if cell else y
-    return backend_of(x).xp.ascontiguousarray(y), [course]
+    return backend_of(u).xp.ascontiguousarray(y), [course]
 
 
-def _backward(
-    name: str, g: Any, courses: list[Any], x: Any, w: Any, u: Any, b: Any, h0: Any, c0: Any, mask: Any, cell: bool,
-    dropout: Dropout,
+def backward(
+    kernels: str, name: str, g: Any, courses: list[Any], xs: Sequence[Any], w: Any, u: Any, b: Any, h0: Any, c0: Any,
+    mask: Any, cell: bool, dropout: Dropout,
 ) -> Any:  # fmt: skip
-    """Cotangents of x, w, u, b, b_u, h0 and c0.
+    """Cotangents of x (or of the table), w, u, b, b_u, h0 and c0.
 
     A kernel may turn the gates into their cotangents where they lie: who then walks through the graph once more
     (`retain_graph`) goes the way forward again.
     """
-    x, w, u, b, h0, c0, mask = (None if a is None else a.data for a in (x, w, u, b, h0, c0, mask))
+    xs = [x.data for x in xs]
+    w, u, b, h0, c0, mask = (None if a is None else a.data for a in (w, u, b, h0, c0, mask))
     try:
         course = courses.pop()  # nobody else has it now
     except IndexError:
-        course = _course(name, x, w, u, b, h0, c0, mask, dropout)
+        course = _course(kernels, name, xs, w, u, b, h0, c0, mask, dropout)
+    states, gates, kept, _, *rest = course
     h_bar, c_bar = (g.data[:, :-1], g.data[:, -1]) if cell else (g.data, None)
-    full = _in_full(x, u, h0, c0, mask, dropout)
-    *bars, used_up = backend_of(x).kernel("recurrent", "backward")(name, h_bar, c_bar, x, w, u, *full, *course[:3])
+    full = _in_full(xs[0], u, h0, c0, mask, dropout)
+    back = backend_of(u).kernel(kernels, "backward")
+    *bars, used_up = back(name, h_bar, c_bar, *xs, w, u, *full, states, gates, kept, *rest)
     if not used_up:
         courses.append(course)
     return bars
 
 
-def _where_wanted(needs: Any, *bars: Any) -> list[Any]:
+def where_wanted(needs: Any, *bars: Any) -> list[Any]:
     return [Tensor(bar) if need and bar is not None else None for need, bar in zip(needs, bars, strict=True)]
 
 
@@ -156,7 +169,7 @@ def _where_wanted(needs: Any, *bars: Any) -> list[Any]:
     definition=r"h_t = \tanh\left(x_t W + h_{t-1} U + b\right)",
     indices=("mask",),
     composition=simple_rnn_loop,
-    reference=_reference(simple_rnn_loop),
+    reference=reference(simple_rnn_loop),
     why="all steps in one kernel; a part of the batch goes through them alone, so cores never wait for each other",
     source="Elman, 'Finding Structure in Time', Cognitive Science 14, 1990; " + GAL,
     equations=("E8",),
@@ -172,17 +185,17 @@ def simple_rnn(
     h0: the state before the first step, zeros unless given. mask, recurrent_dropout: see the module.
     Raises ShapeError where sides don't fit or there is no step.
     """
-    _check("simple_rnn", 1, x, u, recurrent_dropout)
+    check("simple_rnn", 1, x, u, recurrent_dropout)
     dropout = recurrent_dropout, seed, stream
-    return _forward("simple_rnn", x, w, u, b, h0, None, mask, sequence, False, dropout)
+    return forward("recurrent", "simple_rnn", [x], w, u, b, h0, None, mask, sequence, False, dropout)
 
 
 @simple_rnn.vjp(saves=("y",))
 def _(g, y, aux, x, w, u, b, h0, mask, *, needs, sequence, recurrent_dropout, seed, stream):  # type: ignore[no-untyped-def]
     dropout = recurrent_dropout, seed, stream
-    bars = _backward("simple_rnn", g, aux, x, w, u, b, h0, None, mask, False, dropout)
+    bars = backward("recurrent", "simple_rnn", g, aux, [x], w, u, b, h0, None, mask, False, dropout)
     x_bar, w_bar, u_bar, b_bar, _, h_bar, _ = bars
-    return _where_wanted(needs, x_bar, w_bar, u_bar, b_bar, h_bar, None)
+    return where_wanted(needs, x_bar, w_bar, u_bar, b_bar, h_bar, None)
 
 
 # ------------------------------------------------------------------------------------------------ gated cells
@@ -195,7 +208,7 @@ def _(g, y, aux, x, w, u, b, h0, mask, *, needs, sequence, recurrent_dropout, se
     r"\end{aligned}",
     indices=("mask",),
     composition=gru_loop,
-    reference=_reference(gru_loop),
+    reference=reference(gru_loop),
     why="all steps in one kernel; a part of the batch goes through them alone, so cores never wait for each other",
     source="Cho et al., 'Learning Phrase Representations using RNN Encoder-Decoder', EMNLP 2014; the reset gate after "
     "the product, as in cuDNN and Keras' reset_after=True; " + GAL,
@@ -212,16 +225,17 @@ def gru(
     h0: the state before the first step, zeros unless given. mask, recurrent_dropout: see the module.
     Raises ShapeError where sides don't fit or there is no step.
     """
-    _check("gru", 3, x, u, recurrent_dropout)
-    return _forward("gru", x, w, u, b, h0, None, mask, sequence, False, (recurrent_dropout, seed, stream))
+    check("gru", 3, x, u, recurrent_dropout)
+    return forward("recurrent", "gru", [x], w, u, b, h0, None, mask, sequence, False, (recurrent_dropout, seed, stream))
 
 
 @gru.vjp(saves=("y",))
 def _(g, y, aux, x, w, u, b, h0, mask, *, needs, sequence, recurrent_dropout, seed, stream):  # type: ignore[no-untyped-def]
     dropout = recurrent_dropout, seed, stream
-    x_bar, w_bar, u_bar, b_x, b_h, h_bar, _ = _backward("gru", g, aux, x, w, u, b, h0, None, mask, False, dropout)
-    b_bar = concatenate([b_x[None], b_h[None]], 0) if needs[3] else None
-    return _where_wanted(needs, x_bar, w_bar, u_bar, b_bar, h_bar, None)
+    bars = backward("recurrent", "gru", g, aux, [x], w, u, b, h0, None, mask, False, dropout)
+    x_bar, w_bar, u_bar, b_x, b_h, h_bar, _ = bars
+    b_bar = both(b_x, b_h) if needs[3] else None
+    return where_wanted(needs, x_bar, w_bar, u_bar, b_bar, h_bar, None)
 
 
 @op(
@@ -232,7 +246,7 @@ def _(g, y, aux, x, w, u, b, h0, mask, *, needs, sequence, recurrent_dropout, se
     r"\sigma(i) \odot \tanh(g) \\ h_t &= \sigma(o) \odot \tanh(c_t) \end{aligned}",
     indices=("mask",),
     composition=lstm_loop,
-    reference=_reference(lstm_loop),
+    reference=reference(lstm_loop),
     why="all steps in one kernel; a part of the batch goes through them alone, so cores never wait for each other",
     source="Hochreiter and Schmidhuber, 'Long Short-Term Memory', Neural Computation 9, 1997; the forget gate of Gers, "
     "Schmidhuber and Cummins, 2000; " + GAL,
@@ -250,12 +264,13 @@ def lstm(
     hidden states, as one step more. h0, c0: the states before the first step, zeros unless given. mask,
     recurrent_dropout: see the module. Raises ShapeError where sides don't fit or there is no step.
     """
-    _check("lstm", 4, x, u, recurrent_dropout)
-    return _forward("lstm", x, w, u, b, h0, c0, mask, sequence, cell, (recurrent_dropout, seed, stream))
+    check("lstm", 4, x, u, recurrent_dropout)
+    return forward("recurrent", "lstm", [x], w, u, b, h0, c0, mask, sequence, cell, (recurrent_dropout, seed, stream))
 
 
 @lstm.vjp(saves=("y",))
 def _(g, y, aux, x, w, u, b, h0, c0, mask, *, needs, sequence, cell, recurrent_dropout, seed, stream):  # type: ignore[no-untyped-def]
     dropout = recurrent_dropout, seed, stream
-    x_bar, w_bar, u_bar, b_bar, _, h_bar, c_bar = _backward("lstm", g, aux, x, w, u, b, h0, c0, mask, cell, dropout)
-    return _where_wanted(needs, x_bar, w_bar, u_bar, b_bar, h_bar, c_bar, None)
+    bars = backward("recurrent", "lstm", g, aux, [x], w, u, b, h0, c0, mask, cell, dropout)
+    x_bar, w_bar, u_bar, b_bar, _, h_bar, c_bar = bars
+    return where_wanted(needs, x_bar, w_bar, u_bar, b_bar, h_bar, c_bar, None)

@@ -153,8 +153,8 @@ def _forward(cell: Cell) -> Kernel:
         )  # fmt: skip
         h, c, mask, factors = number_at(block, 10), number_at(block, 12), number_at(block, 14), number_at(block, 16)
         y, gates, kept, scratch = number_at(block, 18), number_at(block, 20), number_at(block, 22), number_at(block, 24)
-        columns = number_at(block, 26)
-        N, T, D, H = number_at(block, 28), number_at(block, 29), number_at(block, 30), number_at(block, 31)
+        columns, looked_up, place_of = number_at(block, 26), number_at(block, 28), number_at(block, 30)
+        N, T, D, H = number_at(block, 32), number_at(block, 33), number_at(block, 34), number_at(block, 35)
         n, GH, row = part * ROWS, G * H, H * SIZE
         rows = min(ROWS, N - n)
         x, y, mask = x + n * T * D * SIZE, y + n * T * row, mask + n * T  # (rows,T,..)
@@ -168,7 +168,7 @@ def _forward(cell: Cell) -> Kernel:
         count_up(z_rows, rows * STEPS, GH * SIZE)
         count_up(m_rows, rows, GH * SIZE)
         count_up(h_rows, rows, row)
-        here = view(mask, 0, np.uint8)
+        here, places = view(mask, 0, np.uint8), view(place_of + n * T * 8, 0, np.int64)
         scale(h, factors, past, rows * H)
         for t0 in range(0, T, STEPS):
             steps = min(STEPS, T - t0)
@@ -180,6 +180,8 @@ def _forward(cell: Cell) -> Kernel:
                     own, at = r * row, t * rows + r
                     if here[r * T + t] != 0:
                         z_row = z + ((t - t0) * rows + r) * G * row
+                        if D == 0:
+                            z_row = looked_up + places[r * T + t] * G * row
                         step(z_row, m + G * own, h + own, c + own, gates + at * PANEL, leap, kept + at * row, H)
                     elif has_cell:  # the state stays
                         copy(c + own, kept + at * row, H)
@@ -254,19 +256,31 @@ def forward(
     H' is H, or more where the kernels pad it: the first H units count.
     """
     cell = CELLS[name]
-    if not _fits(x, u):
+    if not fits(x, u):
         return plain.forward(cell, x, w, u, b, b_u, h0, c0, mask, factors)
     units = u.shape[0]
-    w, u, b, b_u, h0, c0, factors = _padded(cell, w, u, b, b_u, h0, c0, factors)
+    w, u, b, b_u, h0, c0, factors = padded(cell, w, u, b, b_u, h0, c0, factors)
+    y, gates, kept, c = way_forward(cell, x, w, u, b, b_u, h0, c0, mask, factors, NONE, NONE)
+    return y, gates, kept, c[:, :units]
+
+
+NONE = np.empty(0, np.int64)
+
+
+def way_forward(
+    cell: Cell, x: Array, w: Array, u: Array, b: Array, b_u: Array, h0: Array, c0: Array, mask: Array, factors: Array,
+    looked_up: Array, places: Array,
+) -> tuple[Array, Array, Array, Array]:  # fmt: skip
+    """`forward` where all fits. Without features, D = 0, step t of row n takes its z from looked_up[places[n, t]]."""
     (N, T, D), (H, GH), h, c = x.shape, u.shape, np.array(h0, order="C"), np.array(c0, order="C")
     y, gates = empty((N, T, H), F), in_panels(N, T, GH)
     kept = gates if cell.gates == 1 else empty((N * T, H), F)  # nobody reads what a simple cell keeps
     launch(
         _forward(cell), -(-N // ROWS), np.ascontiguousarray(x), panels(w), panels(u), np.ascontiguousarray(b),
         np.ascontiguousarray(b_u), h, c, mask, factors, y, gates, kept, empty((N * ((min(STEPS, T) + 1) * GH + H),), F),
-        np.arange(max(D, H), dtype=np.int64) * SIZE, N, T, D, H,
+        np.arange(max(D, H), dtype=np.int64) * SIZE, looked_up, places, N, T, D, H,
     )  # fmt: skip
-    return y, gates, kept, c[:, :units]
+    return y, gates, kept, c
 
 
 def backward(
@@ -279,12 +293,21 @@ def backward(
     x_bar (N,T,D), w_bar (D,GH), u_bar (H,GH), b_bar, b_u_bar (GH), h0_bar (N,H), c0_bar (N,H); and whether z is used
     up: its memory holds something else now.
     """
-    cell, H = CELLS[name], u.shape[0]
+    cell = CELLS[name]
     c_bar = np.zeros_like(h0) if c_bar is None else c_bar
-    if not _fits(x, u):
+    if not fits(x, u):
         return *plain.backward(cell, g, c_bar, x, w, u, h0, c0, mask, factors, y, z, kept), False
+    return *way_back(cell, g, c_bar, x, w, u, h0, c0, mask, factors, y, z, kept), True
+
+
+def way_back(
+    cell: Cell, g: Array, c_bar: Array, x: Array, w: Array, u: Array, h0: Array, c0: Array, mask: Array,
+    factors: Array, y: Array, z: Array, kept: Array,
+) -> tuple[Array, ...]:  # fmt: skip
+    """`backward` where all fits. Then z holds its cotangents, in panels."""
+    H = u.shape[0]
     x, (N, T, D) = np.ascontiguousarray(x), x.shape
-    w, u, _, _, h0, c0, factors = _padded(cell, w, u, None, None, h0, c0, factors)
+    w, u, _, _, h0, c0, factors = padded(cell, w, u, None, None, h0, c0, factors)
     wide, GH = u.shape
     g, c_bar = np.ascontiguousarray(_wider(g, wide)), np.array(_wider(c_bar, wide), order="C")
     h_bar = np.zeros((N, wide), F)
@@ -303,14 +326,11 @@ def backward(
         w_bar, u_bar, b_bar = weight_gradients(x, y, h0, z, GH)
         b_u_bar = b_bar
     if wide != H:
-        w_bar, u_bar, b_bar, b_u_bar = (
-            a.reshape(*a.shape[:-1], cell.gates, wide)[..., :H].reshape(*a.shape[:-1], cell.gates * H)
-            for a in (w_bar, u_bar, b_bar, b_u_bar)
-        )
-    return x_bar, w_bar, u_bar[:H], b_bar, b_u_bar, h_bar[:, :H], c_bar[:, :H], True
+        w_bar, u_bar, b_bar, b_u_bar = (narrower(cell, a, H) for a in (w_bar, u_bar, b_bar, b_u_bar))
+    return x_bar, w_bar, u_bar[:H], b_bar, b_u_bar, h_bar[:, :H], c_bar[:, :H]
 
 
-def _fits(x: Array, u: Array) -> bool:
+def fits(x: Array, u: Array) -> bool:
     return ENABLED and x.dtype == F and x.size > 0 and u.size > 0
 
 
@@ -319,7 +339,13 @@ def _wider(a: Array, H: int) -> Array:
     return a if a.shape[-1] == H else np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, H - a.shape[-1])])
 
 
-def _padded(cell: Cell, w: Array, u: Array, b: Any, b_u: Any, h0: Array, c0: Array, factors: Array) -> Any:
+def narrower(cell: Cell, a: Array, H: int) -> Array:
+    """(..,GH) of padded units -> (..,Gh)"""
+    blocks = a.reshape(*a.shape[:-1], cell.gates, a.shape[-1] // cell.gates)
+    return blocks[..., :H].reshape(*a.shape[:-1], cell.gates * H)
+
+
+def padded(cell: Cell, w: Array, u: Array, b: Any, b_u: Any, h0: Array, c0: Array, factors: Array) -> Any:
     """H as a multiple of the lanes. Added units have no weights: their h and c stay 0, and disturb no one."""
     h = u.shape[0]
     H = -(-h // L) * L
