@@ -191,6 +191,26 @@ def test_a_graph_that_is_kept_gives_the_same_gradients_again(name, dtype):
         np.testing.assert_array_equal(a.numpy(), c.numpy())
 
 
+@pytest.mark.parametrize("name", FUSED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_whose_gradient_nobody_wants_changes_no_other(name, dtype):
+    x, w, u, *_ = draw(name, 18, 7, 5, 20)
+    ids, table = np.arange(18 * 7).reshape(18, 7) % 11, x[0].repeat(2, 0)[:11]
+
+    def gradients(wanted, run, first):
+        first = tensor(first, dtype=dtype, requires_grad=wanted)
+        leaves = [tensor(a, dtype=dtype, requires_grad=True) for a in (w, u)]
+        run(first, *leaves).sum().backward()
+        return [leaf.grad.numpy() for leaf in leaves]
+
+    for run, first in (
+        (FUSED[name][0], x),
+        (lambda table, w, u: ops.embedding_rnn(ids, table, w, u, kind=name), table),
+    ):
+        for a, b in zip(gradients(True, run, first), gradients(False, run, first), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.skipif(not recurrent.ENABLED, reason="NUMBA_DISABLE_JIT is set")
 def test_the_way_back_takes_no_memory_for_the_gates():
     x, w, u, *_ = narrow(draw("lstm", 32, 64, 16, 32))

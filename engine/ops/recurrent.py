@@ -134,9 +134,9 @@ def forward(
 
 def backward(
     kernels: str, name: str, g: Any, courses: list[Any], xs: Sequence[Any], w: Any, u: Any, b: Any, h0: Any, c0: Any,
-    mask: Any, cell: bool, dropout: Dropout,
+    mask: Any, cell: bool, dropout: Dropout, wanted: bool,
 ) -> Any:  # fmt: skip
-    """Cotangents of x (or of the table), w, u, b, b_u, h0 and c0.
+    """Cotangents of x (or of the table; only where `wanted`), w, u, b, b_u, h0 and c0.
 
     A kernel may turn the gates into their cotangents where they lie: who then walks through the graph once more
     (`retain_graph`) goes the way forward again.
@@ -151,7 +151,7 @@ def backward(
     h_bar, c_bar = (g.data[:, :-1], g.data[:, -1]) if cell else (g.data, None)
     full = _in_full(xs[0], u, h0, c0, mask, dropout)
     back = backend_of(u).kernel(kernels, "backward")
-    *bars, used_up = back(name, h_bar, c_bar, *xs, w, u, *full, states, gates, kept, *rest)
+    *bars, used_up = back(name, h_bar, c_bar, *xs, w, u, *full, states, gates, kept, *rest, wanted=wanted)
     if not used_up:
         courses.append(course)
     return bars
@@ -193,7 +193,7 @@ def simple_rnn(
 @simple_rnn.vjp(saves=("y",))
 def _(g, y, aux, x, w, u, b, h0, mask, *, needs, sequence, recurrent_dropout, seed, stream):  # type: ignore[no-untyped-def]
     dropout = recurrent_dropout, seed, stream
-    bars = backward("recurrent", "simple_rnn", g, aux, [x], w, u, b, h0, None, mask, False, dropout)
+    bars = backward("recurrent", "simple_rnn", g, aux, [x], w, u, b, h0, None, mask, False, dropout, needs[0])
     x_bar, w_bar, u_bar, b_bar, _, h_bar, _ = bars
     return where_wanted(needs, x_bar, w_bar, u_bar, b_bar, h_bar, None)
 
@@ -232,7 +232,7 @@ def gru(
 @gru.vjp(saves=("y",))
 def _(g, y, aux, x, w, u, b, h0, mask, *, needs, sequence, recurrent_dropout, seed, stream):  # type: ignore[no-untyped-def]
     dropout = recurrent_dropout, seed, stream
-    bars = backward("recurrent", "gru", g, aux, [x], w, u, b, h0, None, mask, False, dropout)
+    bars = backward("recurrent", "gru", g, aux, [x], w, u, b, h0, None, mask, False, dropout, needs[0])
     x_bar, w_bar, u_bar, b_x, b_h, h_bar, _ = bars
     b_bar = both(b_x, b_h) if needs[3] else None
     return where_wanted(needs, x_bar, w_bar, u_bar, b_bar, h_bar, None)
@@ -271,6 +271,6 @@ def lstm(
 @lstm.vjp(saves=("y",))
 def _(g, y, aux, x, w, u, b, h0, c0, mask, *, needs, sequence, cell, recurrent_dropout, seed, stream):  # type: ignore[no-untyped-def]
     dropout = recurrent_dropout, seed, stream
-    bars = backward("recurrent", "lstm", g, aux, [x], w, u, b, h0, c0, mask, cell, dropout)
+    bars = backward("recurrent", "lstm", g, aux, [x], w, u, b, h0, c0, mask, cell, dropout, needs[0])
     x_bar, w_bar, u_bar, b_bar, _, h_bar, c_bar = bars
     return where_wanted(needs, x_bar, w_bar, u_bar, b_bar, h_bar, c_bar, None)

@@ -96,7 +96,7 @@ def embedding_rnn(
 @embedding_rnn.vjp(saves=("y",))
 def _(g, y, aux, ids, table, w, u, b, h0, c0, mask, *, needs, kind, sequence, cell, recurrent_dropout, seed, stream):  # type: ignore[no-untyped-def]
     dropout = recurrent_dropout, seed, stream
-    bars = backward("recurrent_tokens", kind, g, aux, [ids, table], w, u, b, h0, c0, mask, cell, dropout)
+    bars = backward("recurrent_tokens", kind, g, aux, [ids, table], w, u, b, h0, c0, mask, cell, dropout, needs[1])
     table_bar, w_bar, u_bar, b_bar, b_u_bar, h_bar, c_bar = bars
     if kind == "gru" and needs[4]:
         b_bar = both(b_bar, b_u_bar)

@@ -285,25 +285,25 @@ def way_forward(
 
 def backward(
     name: str, g: Array, c_bar: Array | None, x: Array, w: Array, u: Array, h0: Array, c0: Array, mask: Array,
-    factors: Array, y: Array, z: Array, kept: Array,
+    factors: Array, y: Array, z: Array, kept: Array, *, wanted: bool = True,
 ) -> tuple[Any, ...]:  # fmt: skip
     """From g (N,K,H), which belongs to the last K hidden states, and c_bar (N,H), to the last cell state (None: zeros),
     and from what `forward` gave, y, the gates z and kept:
 
-    x_bar (N,T,D), w_bar (D,GH), u_bar (H,GH), b_bar, b_u_bar (GH), h0_bar (N,H), c0_bar (N,H); and whether z is used
-    up: its memory holds something else now.
+    x_bar (N,T,D), or None unless it is `wanted`, w_bar (D,GH), u_bar (H,GH), b_bar, b_u_bar (GH), h0_bar (N,H),
+    c0_bar (N,H); and whether z is used up: its memory holds something else now.
     """
     cell = CELLS[name]
     c_bar = np.zeros_like(h0) if c_bar is None else c_bar
     if not fits(x, u):
         return *plain.backward(cell, g, c_bar, x, w, u, h0, c0, mask, factors, y, z, kept), False
-    return *way_back(cell, g, c_bar, x, w, u, h0, c0, mask, factors, y, z, kept), True
+    return *way_back(cell, g, c_bar, x, w, u, h0, c0, mask, factors, y, z, kept, wanted), True
 
 
 def way_back(
     cell: Cell, g: Array, c_bar: Array, x: Array, w: Array, u: Array, h0: Array, c0: Array, mask: Array,
-    factors: Array, y: Array, z: Array, kept: Array,
-) -> tuple[Array, ...]:  # fmt: skip
+    factors: Array, y: Array, z: Array, kept: Array, wanted: bool,
+) -> tuple[Any, ...]:  # fmt: skip
     """`backward` where all fits. Then z holds its cotangents, in panels."""
     H = u.shape[0]
     x, (N, T, D) = np.ascontiguousarray(x), x.shape
@@ -311,11 +311,13 @@ def way_back(
     wide, GH = u.shape
     g, c_bar = np.ascontiguousarray(_wider(g, wide)), np.array(_wider(c_bar, wide), order="C")
     h_bar = np.zeros((N, wide), F)
-    x_bar, m_bar, parts = empty((N, T, D), F), in_panels(N, T, GH) if cell.own_recurrent else z, -(-N // ROWS)
+    m_bar, parts = in_panels(N, T, GH) if cell.own_recurrent else z, -(-N // ROWS)
+    sought = D if wanted else 0  # features whose cotangents are computed
+    x_bar = empty((N, T, sought), F)
     launch(
         _backward(cell), parts, g, panels(w.T), panels(u.T), np.zeros(max(D, wide), F), h_bar, c_bar, mask,
         factors, y, z, kept, np.ascontiguousarray(c0 if cell.has_cell else h0), x_bar, m_bar,
-        empty((parts, GH), np.int64), empty((N, wide), F), N, T, D, wide, T - g.shape[1],
+        empty((parts, GH), np.int64), empty((N, wide), F), N, T, sought, wide, T - g.shape[1],
     )  # fmt: skip
     if not (factors == 1).all():
         y, h0 = y * factors[:, None], h0 * factors
@@ -327,7 +329,7 @@ def way_back(
         b_u_bar = b_bar
     if wide != H:
         w_bar, u_bar, b_bar, b_u_bar = (narrower(cell, a, H) for a in (w_bar, u_bar, b_bar, b_u_bar))
-    return x_bar, w_bar, u_bar[:H], b_bar, b_u_bar, h_bar[:, :H], c_bar[:, :H]
+    return x_bar if wanted else None, w_bar, u_bar[:H], b_bar, b_u_bar, h_bar[:, :H], c_bar[:, :H]
 
 
 def fits(x: Array, u: Array) -> bool:

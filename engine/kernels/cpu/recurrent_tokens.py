@@ -172,28 +172,30 @@ def forward(
 
 def backward(
     name: str, g: Array, c_bar: Array | None, ids: Array, table: Array, w: Array, u: Array, h0: Array, c0: Array,
-    mask: Array, factors: Array, y: Array, z: Array, kept: Array, tokens: Any,
+    mask: Array, factors: Array, y: Array, z: Array, kept: Array, tokens: Any, *, wanted: bool = True,
 ) -> tuple[Any, ...]:  # fmt: skip
     """As `recurrent.backward`, with the cotangent of the table (V,D) in place of x's."""
     if tokens is None:
         x = embedding(ids, table)
-        x_bar, *others = recurrent.backward(name, g, c_bar, x, w, u, h0, c0, mask, factors, y, z, kept)
-        return embedding_gradient(x_bar, ids, len(table)), *others
+        x_bar, *others = recurrent.backward(name, g, c_bar, x, w, u, h0, c0, mask, factors, y, z, kept, wanted=wanted)
+        return embedding_gradient(x_bar, ids, len(table)) if wanted else None, *others
     (distinct, places), cell, H, nothing = tokens, CELLS[name], u.shape[0], np.empty((*ids.shape, 0), F)
     c_bar = np.zeros_like(h0) if c_bar is None else c_bar
-    _, _, *others = way_back(cell, g, c_bar, nothing, w[:0], u, h0, c0, mask, factors, y, z, kept)
+    _, _, *others = way_back(cell, g, c_bar, nothing, w[:0], u, h0, c0, mask, factors, y, z, kept, False)
     w = padded(cell, w, u, None, None, h0, c0, factors)[0]
     (N, T), R, (D, GH), table = ids.shape, len(distinct), w.shape, np.ascontiguousarray(table)
     count = -(-GH * SIZE // PANEL)
-    sums, x_bar, w_bar = empty((count, R, PANEL // SIZE), F), empty((R, D), F), empty((D, GH), F)
+    sums, table_bar, w_bar = empty((count, R, PANEL // SIZE), F), None, empty((D, GH), F)
     launch(_sums(), count, z, places, sums, N, T, GH, R)
-    k = np.arange(GH) * SIZE
-    columns = k // PANEL * R * PANEL + k % PANEL
-    launch(_back(), -(-R // TALL), sums, panels(w.T), np.zeros(D, F), columns, x_bar, R, D, GH)
+    if wanted:
+        x_bar, k = empty((R, D), F), np.arange(GH, dtype=np.int64) * SIZE
+        columns = k // PANEL * R * PANEL + k % PANEL
+        launch(_back(), -(-R // TALL), sums, panels(w.T), np.zeros(D, F), columns, x_bar, R, D, GH)
+        table_bar = embedding_gradient(x_bar, distinct, len(table))
     features, groups = np.arange(D, dtype=np.int64), -(-GH // (GROUP * make(F).NR))
     launch(_weights(), groups, table, distinct, sums, w_bar, features * SIZE, features * (GH * SIZE), R, D, GH)
     w_bar = w_bar if len(w_bar[0]) == w.shape[1] == cell.gates * H else narrower(cell, w_bar, H)
-    return embedding_gradient(x_bar, distinct, len(table)), w_bar, *others, True
+    return table_bar, w_bar, *others, True
 
 
 def _tokens(ids: Array, V: int) -> tuple[Array, Array]:

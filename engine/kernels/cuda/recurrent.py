@@ -45,12 +45,12 @@ def forward(
 
 def backward(
     name: str, g: Array, c_bar: Array | None, x: Array, w: Array, u: Array, h0: Array, c0: Array, mask: Array,
-    factors: Array, states: Array, gates: Array, kept: Array,
+    factors: Array, states: Array, gates: Array, kept: Array, *, wanted: bool = True,
 ) -> tuple[Any, ...]:  # fmt: skip
     """From g (N,K,H), which belongs to the last K hidden states, and c_bar (N,H), to the last cell state (None: zeros):
 
-    x_bar (N,T,D), w_bar (D,GH), u_bar (H,GH), b_bar, b_u_bar (GH), h0_bar (N,H), c0_bar (N,H); and whether the gates
-    are used up: they are not.
+    x_bar (N,T,D), or None unless it is `wanted`, w_bar (D,GH), u_bar (H,GH), b_bar, b_u_bar (GH), h0_bar (N,H),
+    c0_bar (N,H); and whether the gates are used up: they are not.
     """
     (N, T, D), (H, GH), dtype = x.shape, u.shape, x.dtype
     h_bar, past_bar = xp().zeros((N, H), dtype), xp().zeros((N, H), dtype)
@@ -68,7 +68,7 @@ def backward(
     z_rows = z_bar.reshape(N * T, GH)
     m_rows = z_rows if m_bar is None else m_bar.reshape(N * T, GH)
     past = concatenate([h0[:, None], states[:, :-1]], 1) * factors[:, None]  # (N,T,H)
-    x_bar = matmul(z_rows, w.T).reshape(N, T, D)  # (NT,GH) @ (GH,D) -> (NT,D)
+    x_bar = matmul(z_rows, w.T).reshape(N, T, D) if wanted else None  # (NT,GH) @ (GH,D) -> (NT,D)
     w_bar = matmul(x.reshape(N * T, D).T, z_rows)  # (D,NT) @ (NT,GH) -> (D,GH)
     u_bar = matmul(past.reshape(N * T, H).T, m_rows)  # (H,NT) @ (NT,GH) -> (H,GH)
     return x_bar, w_bar, u_bar, total(z_rows, (0,)), total(m_rows, (0,)), h_bar, c_bar, False

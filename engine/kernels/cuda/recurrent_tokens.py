@@ -15,7 +15,9 @@ def forward(name: str, ids: Array, table: Array, *others: Array) -> tuple[Array,
     return recurrent.forward(name, embedding(ids, table), *others)
 
 
-def backward(name: str, g: Array, c_bar: Array | None, ids: Array, table: Array, *others: Array) -> tuple[Any, ...]:
+def backward(
+    name: str, g: Array, c_bar: Array | None, ids: Array, table: Array, *others: Array, wanted: bool = True
+) -> tuple[Any, ...]:
     """`recurrent.backward`, with the cotangent of the table (V,D) in place of x's."""
-    x_bar, *bars = recurrent.backward(name, g, c_bar, embedding(ids, table), *others)
-    return embedding_gradient(x_bar, ids, table.shape[0]), *bars
+    x_bar, *bars = recurrent.backward(name, g, c_bar, embedding(ids, table), *others, wanted=wanted)
+    return embedding_gradient(x_bar, ids, table.shape[0]) if wanted else None, *bars
