@@ -20,7 +20,8 @@ from tests.gpu.shim.driver import Driver
 pytestmark = pytest.mark.skipif(shim.unavailable() is not None, reason=str(shim.unavailable()))
 DRIVERS: dict[int, Driver] = {}
 CUDA_KERNELS, CPU_KERNELS = (Path(kernels.__file__).parent / device for device in ("cuda", "cpu"))
-WITHIN = "embedding.add_rows", "recurrent.forward", "recurrent.backward"  # embedding_gradient's; a case for each cell
+# embedding_gradient's; a case for each cell
+WITHIN = "embedding.add_rows", *(f"{of}.{way}ward" for of in ("recurrent", "recurrent_tokens") for way in ("for", "back"))
 USERS = {"bias": {"bias", "matmul"}}  # whose cases run a module's kernels, where these are not all its own
 
 

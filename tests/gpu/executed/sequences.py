@@ -55,6 +55,41 @@ def _plainly_forward_and_back(name: str) -> Callable[..., Any]:
     return run
 
 
+def _texts(name: str) -> Callable[[Rng], Iterator[tuple[Any, ...]]]:
+    """ids and table in place of x; weights so small that 16 bits do not drift apart"""
+
+    def calls(rng: Rng) -> Iterator[tuple[Any, ...]]:
+        for x, w, u, *others in _sequences(name)(rng):
+            V = 1 + x.shape[1]
+            yield rng.integers(0, V, x.shape[:2]), normal(rng, (V, x.shape[2])), 0.3 * w, 0.3 * u, *others
+
+    return calls
+
+
+def _read_and_back(name: str) -> Callable[..., Any]:
+    def run(*args: Any) -> Any:
+        from engine.kernels.cuda import recurrent_tokens
+
+        ids, table, w, u, b, b_u, h0, c0, mask, factors, g, c_bar = args
+        states, z, kept, c = recurrent_tokens.forward(name, ids, table, w, u, b, b_u, h0, c0, mask, factors)
+        inner = g, c_bar, ids, table, w, u, h0, c0, mask, factors, states, z, kept
+        *bars, _ = recurrent_tokens.backward(name, *inner)
+        assert recurrent_tokens.backward(name, *inner, wanted=False)[0] is None
+        return states, c, *bars
+
+    return run
+
+
+def _plainly_read_and_back(name: str) -> Callable[..., Any]:
+    def run(ids: Any, table: Any, *others: Any) -> Any:
+        states, c, x_bar, *bars = _plainly_forward_and_back(name)(table[ids], *others)
+        table_bar = np.zeros_like(table)
+        np.add.at(table_bar, ids, x_bar)
+        return states, c, table_bar, *bars
+
+    return run
+
+
 # --- attention -------------------------------------------------------------------------------------------------------
 
 
@@ -101,6 +136,8 @@ def _cut(qkv: Any) -> Any:
 # fmt: off
 CASES = [
     *[Case("recurrent", name, _plainly_forward_and_back(name), _sequences(name), 256, run=_forward_and_back(name))
+      for name in CELLS],
+    *[Case("recurrent_tokens", name, _plainly_read_and_back(name), _texts(name), 256, run=_read_and_back(name))
       for name in CELLS],
     Case("attention", "attention", attention.plain_attention, _attended, 64),
     Case("attention", "attention_gradient", lambda g, y, lse, *rest: attention.plain_attention_gradient(g, *rest)[:3],
