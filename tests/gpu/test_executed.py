@@ -21,7 +21,8 @@ pytestmark = pytest.mark.skipif(shim.unavailable() is not None, reason=str(shim.
 DRIVERS: dict[int, Driver] = {}
 CUDA_KERNELS, CPU_KERNELS = (Path(kernels.__file__).parent / device for device in ("cuda", "cpu"))
 # embedding_gradient's; a case for each cell
-WITHIN = "embedding.add_rows", *(f"{of}.{way}ward" for of in ("recurrent", "recurrent_tokens") for way in ("for", "back"))
+ROUNDS = "recurrent", "recurrent_tokens"
+WITHIN = "embedding.add_rows", *(f"{module}.{way}" for module in ROUNDS for way in ("forward", "backward"))
 USERS = {"bias": {"bias", "matmul"}}  # whose cases run a module's kernels, where these are not all its own
 
 
