@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from . import changes
-from .autograd import AUTOCAST, Switched, is_grad_enabled
+from .autograd import AUTOCAST, Switched, is_grad_enabled, mode
 from .backends import Array
 from .blocks import Setting
 from .dtypes import canonical, float32, is_half
@@ -54,6 +54,11 @@ def autocast(dtype: Any = "float16", enabled: bool = True) -> Iterator[None]:
             yield
     finally:
         _rounding.end(begun)
+
+
+def is_autocast_enabled() -> bool:
+    """Is this within an `autocast` block?"""
+    return bool(mode() & AUTOCAST)
 
 
 def cast(wish: str, args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -130,7 +130,7 @@ class Embedding(Layer):
                 )
         mask = ids != 0 if self.mask_zero else None
         if reader is not None:
-            return reader.call(Tokens(ids, self.embeddings, mask))
+            return reader.read(Tokens(ids, self.embeddings, mask))
         y = ops.embedding(ids, self.embeddings)  # ids (N,...) -> (N,...,D)
         return y if mask is None else Masked(y, mask)
 

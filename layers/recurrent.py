@@ -14,7 +14,7 @@ import numpy as np
 
 from engine import ops, replay
 from engine.backends import backend_of
-from engine.errors import ArgumentError, ShapeError
+from engine.errors import ArgumentError, ChainRuleError, ShapeError
 from engine.ops import recurrent_steps
 from engine.parameter import Parameter
 from engine.random import Generator
@@ -136,6 +136,15 @@ class _Recurrent(Layer):
     def reads_tokens(self) -> bool:
         """Can its input be rows of a table, in one kernel?"""
         return self._usual() and not (self.unroll or self.dropout)
+
+    def read(self, tokens: Tokens) -> Any:
+        """The call on rows of a table."""
+        try:
+            self.needs.check_shape(self, tokens.shape)
+            return self.call(tokens)
+        except ChainRuleError as error:
+            error.add_note(f"in layer {self.title}")
+            raise
 
     def _check(self, x: Any, mask: Any) -> None:
         """What the loop would broadcast, or not meet at all."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from engine import config, ops
 from engine.errors import ArgumentError
+from engine.precision import is_autocast_enabled
 from engine.tensor import Tensor
 from layers import GRU, LSTM, Activation, Conv2D, Dense, Embedding, InputLayer, Layer, MaxPooling2D, ReLU, SimpleRNN
 from layers.symbolic import SymbolicTensor, is_shape
@@ -154,7 +155,9 @@ def along(layer: Any, behind: Sequence[Any]) -> tuple[int, dict[str, Any]]:
     if any("call" in vars(one) for one in (layer, *behind)):  # somebody looks at, or changes, what this one layer does
         return 0, options
     if type(layer) is Embedding:
-        return (1, {"reader": behind[0]}) if behind[0].reads_tokens() else (0, options)
+        # within autocast the layer rounds the rows that are read, the op would round the whole table
+        reads = behind[0].reads_tokens() and not is_autocast_enabled()
+        return (1, {"reader": behind[0]}) if reads else (0, options)
     last = behind[-1]
     activation = layer.activation
     if last is not behind[0] or type(last) is not MaxPooling2D:  # an activation layer stands between

@@ -16,7 +16,7 @@ import engine
 import layers
 import optim
 from engine import ops, tensor
-from engine.errors import ArgumentError, ShapeError
+from engine.errors import ArgumentError, IndexRangeError, ShapeError
 from engine.kernels.cpu import recurrent, recurrent_plain, recurrent_tokens
 from engine.kernels.cpu.recurrent_cells import CELLS
 from engine.kernels.cpu.threads import get_num_threads, set_num_threads
@@ -450,6 +450,35 @@ def test_what_the_kernel_does_not_compute_is_looked_up_first(options):
     model = Sequential([Embedding(9, 5), LSTM(4, **options)], seed=3)
     with training_mode(True):
         assert "embedding" in ops_behind(model(np.ones((2, 3), int)))
+
+
+def test_within_autocast_rows_are_looked_up_in_full_precision():
+    model = Sequential([Embedding(9, 5), LSTM(4)], seed=3)
+    with training_mode(True), engine.autocast("bfloat16"):
+        assert "embedding" in ops_behind(model(np.ones((2, 3), int)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_ids_that_changed_since_are_looked_at_again(dtype):
+    """Another's array may hold anything when it is read once more."""
+    ids, (_, w, u, *_) = np.arange(300).reshape(10, 30) % 8, draw("lstm", 10, 30, 5, 4)
+    held = engine.asarray(ids)
+    leaves = [tensor(a, dtype=dtype, requires_grad=True) for a in (np.ones((8, 5)), w, u)]
+    y = ops.embedding_rnn(held, *leaves).sum()
+    y.backward(retain_graph=True)
+    ids[1, 2] = 10**8
+    assert held.numpy()[1, 2] == 10**8
+    with pytest.raises(IndexRangeError, match=r"embedding_rnn: ids\[1, 2\] is 100000000, but the table has 8 rows"):
+        y.backward()
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (1, 6, 7)], ids=str)
+def test_ids_of_another_rank_name_the_layer_that_needs_steps(shape):
+    model = Sequential([Embedding(9, 5, mask_zero=True), LSTM(4)])
+    model.build((None, 7))
+    with pytest.raises(ShapeError, match=r"LSTM '1': the input has \d dimensions .* \(N,T,D\) needs 3") as caught:
+        model(np.ones(shape, int))
+    assert "in layer LSTM '1'" in caught.value.__notes__
 
 
 def test_a_changed_layer_reads_for_itself():

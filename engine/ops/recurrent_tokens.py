@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import Array
-from ..errors import ArgumentError
+from ..errors import ArgumentError, ShapeError
 from ..op import op
 from ..samples import Draw
 from ..tensor import Tensor
@@ -57,7 +57,7 @@ _IDS, _TABLE, _W, _U = np.array([[0, 1], [7, 2]]), np.zeros((5, 3)), np.zeros((3
     "embedding_rnn",
     autocast="half",
     shapes="ids:(N,T), table:(V,D), w:(D,GH), u:(H,GH), b:(*C,GH), h0:(N,H), c0:(N,H), mask:(N,T) -> y:(N,T',H)",
-    definition=r"y = \mathrm{cell}\left(x\right), \quad x_{nt} = w_{\mathrm{ids}_{nt}}",
+    definition=r"y = \mathrm{cell}\left(x\right), \quad x_{nt} = E_{\mathrm{ids}_{nt}}",
     indices=("ids", "mask"),
     composition=_loop,
     reference=reference(_loop),
@@ -68,6 +68,7 @@ _IDS, _TABLE, _W, _U = np.array([[0, 1], [7, 2]]), np.zeros((5, 3)), np.zeros((3
         (lambda f: f(_IDS * 0.5, _TABLE, _W, _U), "embedding_rnn: ids are float64; row numbers are integers"),
         (lambda f: f(_IDS % 5, _TABLE, _W, _U, kind="rnn"), "embedding_rnn: kind is 'rnn', the cells are 'simple_rnn'"),
         (lambda f: f(_IDS % 5, _TABLE, _W, _U, kind="gru"), "embedding_rnn: u has 2 rows, .* so it needs 6 columns"),
+        (lambda f: f(_IDS % 5, _TABLE, _W, _U, np.zeros((2, 8))), r"b has shape \(2, 8\), for kind='lstm' .* \(8,\)$"),
         (lambda f: f(_IDS[:, :0], _TABLE, _W, _U), r"embedding_rnn: x has no steps, shape \(2, 0\): a sequence needs"),
     ],
 )
@@ -83,11 +84,14 @@ def embedding_rnn(
     Raises IndexRangeError for an id outside of the table, naming its place; DTypeError for ids that are no integers;
     ArgumentError for an unknown kind; ShapeError where sides don't fit or there is no step.
     """
-    if kind not in LOOPS:
+    if not isinstance(kind, str) or kind not in LOOPS:
         raise ArgumentError(f"embedding_rnn: kind is {kind!r}, the cells are {', '.join(map(repr, LOOPS))}")
     if (c0 is not None or cell) and kind != "lstm":
         raise ArgumentError(f"embedding_rnn: c0 and cell=True are for an LSTM, kind is {kind!r}")
     check("embedding_rnn", LOOPS[kind][0], ids, u, recurrent_dropout)
+    wanted = (2, u.shape[1]) if kind == "gru" else (u.shape[1],)
+    if b is not None and b.shape != wanted:
+        raise ShapeError(f"embedding_rnn: b has shape {b.shape}, for kind={kind!r} and these weights it needs {wanted}")
     check_ids("embedding_rnn", ids, table.shape[0])
     dropout = recurrent_dropout, seed, stream
     return forward("recurrent_tokens", kind, [ids, table], w, u, b, h0, c0, mask, sequence, cell, dropout)
@@ -95,6 +99,7 @@ def embedding_rnn(
 
 @embedding_rnn.vjp(saves=("y",))
 def _(g, y, aux, ids, table, w, u, b, h0, c0, mask, *, needs, kind, sequence, cell, recurrent_dropout, seed, stream):  # type: ignore[no-untyped-def]
+    check_ids("embedding_rnn", ids.data, table.shape[0])  # they are read again, and may be another's array
     dropout = recurrent_dropout, seed, stream
     bars = backward("recurrent_tokens", kind, g, aux, [ids, table], w, u, b, h0, c0, mask, cell, dropout, needs[1])
     table_bar, w_bar, u_bar, b_bar, b_u_bar, h_bar, c_bar = bars

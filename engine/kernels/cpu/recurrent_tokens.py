@@ -10,7 +10,8 @@ and back, after the time loops, which leave z̄ for each row and step:
     x̄ = s Wᵀ,  table̅[distinct] += x̄                                            # (R,GH) @ (GH,D)
     W̄ = table[distinct]ᵀ s                                                     # (D,R) @ (R,GH)
 
-A token that comes more than MOST times gets another number: no sum has more terms one after the other.
+A token that comes more than MOST times gets another number: no sum over equal tokens has more terms. Few tokens, or far
+fewer than the table has rows, are looked up first: to number them would cost more.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ Array = np.ndarray[Any, Any]
 
 F = np.float32
 TALL = ROWS * STEPS  # rows in a part of a product: whole tiles
+LEAST, SPARSE = 256, 16  # tokens in a batch; rows of the table for each
 GROUP = 4  # panels in a part of the product for W̄
 
 
@@ -158,7 +160,7 @@ def forward(
 ) -> tuple[Any, ...]:  # fmt: skip
     """`recurrent.forward` of x = table[ids], ids (N,T), table (V,D); and the tokens, for `backward`."""
     cell, units = CELLS[name], u.shape[0]
-    if not fits(table, u) or ids.size == 0:
+    if not fits(table, u) or ids.size < max(LEAST, len(table) // SPARSE):
         return *recurrent.forward(name, embedding(ids, table), w, u, b, b_u, h0, c0, mask, factors), None
     w, u, b, b_u, h0, c0, factors = padded(cell, w, u, b, b_u, h0, c0, factors)
     table, (distinct, places) = np.ascontiguousarray(table), _tokens(ids, len(table))
@@ -194,7 +196,7 @@ def backward(
         table_bar = embedding_gradient(x_bar, distinct, len(table))
     features, groups = np.arange(D, dtype=np.int64), -(-GH // (GROUP * make(F).NR))
     launch(_weights(), groups, table, distinct, sums, w_bar, features * SIZE, features * (GH * SIZE), R, D, GH)
-    w_bar = w_bar if len(w_bar[0]) == w.shape[1] == cell.gates * H else narrower(cell, w_bar, H)
+    w_bar = w_bar if cell.gates * H == GH else narrower(cell, w_bar, H)
     return table_bar, w_bar, *others, True
 
 
