@@ -1,8 +1,8 @@
 r"""Recurrent layers that read words: the rows of a table, which nobody writes out.
 
 What a cell makes of x_t begins with x_t W, and x_t is one of V rows. So the kernels multiply each distinct row of a
-batch once, and add up what its words want of it before they go back through W: of 12,800 words in 64 reviews some 3,000
-are distinct.
+batch once, and add up what its words want of it before they go back through W: of 10,200 words in 64 reviews of IMDB
+2,200 are distinct.
 """
 
 from __future__ import annotations
