@@ -315,7 +315,7 @@ def way_back(
     sought = D if wanted else 0  # features whose cotangents are computed
     x_bar = empty((N, T, sought), F)
     launch(
-        _backward(cell), parts, g, panels(w.T), panels(u.T), np.zeros(max(D, wide), F), h_bar, c_bar, mask,
+        _backward(cell), parts, g, panels(w.T[:, :sought]), panels(u.T), np.zeros(max(D, wide), F), h_bar, c_bar, mask,
         factors, y, z, kept, np.ascontiguousarray(c0 if cell.has_cell else h0), x_bar, m_bar,
         empty((parts, GH), np.int64), empty((N, wide), F), N, T, sought, wide, T - g.shape[1],
     )  # fmt: skip
